@@ -1,0 +1,230 @@
+"""Configuration: text from flags, environment and file → one frozen `Config`, with all problems at once.
+
+Gets argv and environment as values; reads no more than the files that they name. Each option is one field of `Config`, from which
+its flag, its environment variable and its file key follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from healthproxy import values
+from healthproxy.kubelet import is_loopback
+from healthproxy.probe import Probe
+from healthproxy.problems import ConfigError, Problems
+from healthproxy.stanza import Settings, dump_stanza, parse_short, parse_stanza
+from healthproxy.values import Address, Network
+
+ENVIRONMENT = "HEALTHPROXY_"
+DEFAULT_PROBE = "/healthy=http://127.0.0.1:8080/healthy"
+
+_SERVICE_LINK = re.compile(r"HEALTHPROXY_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP).*)")
+"""Variables that Kubernetes itself sets in every pod of a namespace with a Service called healthproxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that was decided at start, complete and checked. A docstring under a field is its line in `--help`."""
+
+    probes: tuple[Probe, ...]
+    listen: Address = field(default=Address("", 15180), metadata={"parse": values.address})
+    """open port; :PORT means every address, IPv6 and IPv4"""
+    admin_listen: Address | None = field(default=Address("", 15190), metadata={"parse": values.address_or_off})
+    """admin port; off switches it off"""
+    app_host: str = field(default="127.0.0.1", metadata={"parse": values.host})
+    """where targets that name no host live"""
+    timeout_offset: float = field(default=0.1, metadata={"parse": values.seconds})
+    """answer this long before timeoutSeconds have passed, so that we, not the kubelet, say why"""
+    min_interval: float = field(default=0.1, metadata={"parse": values.seconds})
+    """two requests to the app for one probe are never closer than this"""
+    max_connections: int = field(default=256, metadata={"parse": values.count})
+    """open connections on the open port"""
+    header_timeout: float = field(default=2.0, metadata={"parse": values.positive_seconds})
+    """a caller must have sent a whole request by then"""
+    allow_from: tuple[Network, ...] = field(default=(), metadata={"parse": values.networks, "repeatable": True})
+    """who may use the open port, as CIDR; default any"""
+    expose_body: bool = field(default=False, metadata={"parse": values.boolean})
+    """hand the app's body (at most 10 KiB) to the caller"""
+    drain_seconds: float = field(default=25.0, metadata={"parse": values.seconds})
+    """how long after SIGTERM to stay while the app is still there"""
+    log_format: str = field(default="text", metadata={"parse": values.choice("text", "json")})
+    """text or json"""
+    log_level: str = field(default="info", metadata={"parse": values.choice("debug", "info", "warning", "error")})
+    """debug, info, warning or error"""
+
+
+OPTIONS = {option.name: option for option in dataclasses.fields(Config) if option.name != "probes"}
+"""Every option but the probe table, by field name."""
+
+
+def flag(name: str) -> str:
+    """Name an option on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def file_key(name: str) -> str:
+    """Name an option in the config file."""
+    first, *rest = name.split("_")
+    return first + "".join([part.capitalize() for part in rest])
+
+
+def parse_config(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Config:
+    """Merge and check every source; later wins: defaults, file, environment, flags.
+
+    `flags`: by option name (`probe` and `config` included), as given on the command line. Raises ConfigError with all problems.
+    """
+    problems = Problems()
+    env = _read_environment(environment, problems)
+    path = flags.get("config") or env.get("config")
+    contents = _read_file(path, problems) if path else {}
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        sources = (
+            (f"{path}: {file_key(name)}", contents.pop(file_key(name), None)),
+            (ENVIRONMENT + name.upper(), env.get(name)),
+            (flag(name), flags.get(name)),
+        )
+        for where, raw in sources:
+            if raw is not None:
+                with problems.at(where):
+                    found[name] = option.metadata["parse"](raw)
+    defaults = {name: option.default for name, option in OPTIONS.items()}
+    settings = Settings(**{name: (defaults | found)[name] for name in ("app_host", "timeout_offset", "expose_body")})
+    tables = (
+        _parse_table(f"{path}: probes", contents.pop("probes", None), settings, problems),
+        _parse_environment_table(env, settings, problems),
+        _parse_shorts("--probe", flags.get("probe") or (), settings, problems),
+    )
+    for key in map(str, contents):
+        problems.add(f"{path}: {key}", "unknown key", suggest(key, ["probes", *map(file_key, OPTIONS)]))
+    given = [table for table in tables if table is not None]
+    probes = given[-1] if given else [parse_short(DEFAULT_PROBE, settings)]
+    config = Config(tuple(probes), **found)
+    _check_together(config, problems)
+    problems.raise_if_any()
+    return config
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """Return the configuration in the shape of the config file; reading it back gives the same one."""
+    options = {file_key(name): values.dump(getattr(config, name)) for name in OPTIONS}
+    return {"probes": {probe.key: dump_stanza(probe) for probe in config.probes}, **options}
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say what to do about an unknown name."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else "remove it; `healthproxy --help` lists what there is"
+
+
+def _read_environment(environment: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    known = {ENVIRONMENT + name.upper(): name for name in (*OPTIONS, "probe", "probes", "config")}
+    found = {}
+    for variable, value in environment.items():
+        if variable in known:
+            found[known[variable]] = value
+        elif variable.startswith(ENVIRONMENT) and not _SERVICE_LINK.fullmatch(variable):
+            problems.add(variable, "unknown variable", suggest(variable, known))
+    return found
+
+
+def _read_file(path: str, problems: Problems) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.add(path, f"cannot be read: {error}", "give the path of a UTF-8 text file")
+        return {}
+    with problems.at(path):
+        contents = _parse_json(text) if path.endswith(".json") else _parse_yaml(text)
+        if not isinstance(contents, dict):
+            raise ValueError("holds no options; write `probes:` and the probes below it")
+        return contents
+    return {}
+
+
+def _parse_json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"key {name} stands there twice; keep one")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error}; mend it there") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply; a probe table needs four levels") from None
+
+
+def _parse_yaml(text: str) -> Any:
+    from ruamel.yaml import YAML  # 1.6 MB of memory: loaded only by those who wrote YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ValueError(f"is not YAML: {' '.join(str(error).split())}; mend it there") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply; a probe table needs four levels") from None
+
+
+def _parse_table(where: str, table: Any, settings: Settings, problems: Problems) -> list[Probe] | None:
+    if table is None:
+        return None
+    if not isinstance(table, dict) or not table:
+        problems.add(where, "holds no probes", 'write {"/healthy": {"httpGet": {"path": "/healthy", "port": 8080}}}')
+        return []
+    probes = [parse_stanza(f"{where}.{key}", key, stanza, settings, problems) for key, stanza in table.items()]
+    return [probe for probe in probes if probe is not None]
+
+
+def _parse_environment_table(env: Mapping[str, str], settings: Settings, problems: Problems) -> list[Probe] | None:
+    table, short = env.get("probes"), env.get("probe")
+    where = ENVIRONMENT + "PROBES"
+    probes = None
+    if table is not None:
+        with problems.at(where):
+            probes = _parse_table(where, _parse_json(table), settings, problems)
+    if short is not None:
+        if table is not None:
+            problems.add(ENVIRONMENT + "PROBE", f"stands beside {where}", "keep one of the two")
+        probes = _parse_shorts(ENVIRONMENT + "PROBE", short.split(), settings, problems)
+    return probes
+
+
+def _parse_shorts(where: str, shorts: Sequence[str], settings: Settings, problems: Problems) -> list[Probe] | None:
+    probes: dict[str, Probe] = {}
+    for short in shorts:
+        with problems.at(f"{where} {short}"):
+            probe = parse_short(short, settings)
+            if probe.key in probes:
+                raise ValueError(f"is a second probe with the key {probe.key}; write another KEY= before it")
+            probes[probe.key] = probe
+    return list(probes.values()) if shorts else None
+
+
+def _check_together(config: Config, problems: Problems) -> None:
+    """Check what no single option can know."""
+    own = [address for address in (config.listen, config.admin_listen) if address is not None]
+    if len(own) == 2 and own[0].port == own[1].port != 0 and ("" in (own[0].host, own[1].host) or own[0] == own[1]):
+        problems.add("--admin-listen", f"port {own[1].port} is the open port's", "give another port, or off")
+    for probe in config.probes:
+        if any(_is_ours(address, probe.action.host, probe.action.port, config.app_host) for address in own):
+            problems.add(f"probe {probe.key}", "its target is our own port", "give the port that the app listens on")
+
+
+def _is_ours(address: Address, host: str, port: int, app_host: str) -> bool:
+    if port != address.port:
+        return False
+    if address.host in ("", "0.0.0.0", "::"):
+        return is_loopback(host) or host in (app_host, "0.0.0.0", "::")
+    return host == address.host or (host == "localhost" and is_loopback(address.host))

@@ -1,0 +1,213 @@
+"""Connections of the open port: accepted, bounded in number, size and time, closed.
+
+Bytes in, bytes out, on bare sockets: the event loop's own transports take eleven turns of the loop for a probe, these four (decision
+record 0005). Knows nothing of HTTP or of probes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+MAX_DISCARDED = 64 * 1024
+"""Bytes that a refused caller may still send while he reads why."""
+_RECEIVE = 16 * 1024
+_ACCEPTS_A_TURN = 64
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ACCEPT_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What callers may take."""
+
+    max_connections: int
+    header_timeout: float
+    """Seconds in which a whole request must have arrived."""
+
+
+class Connections:
+    """All connections of the open port and its listening sockets."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        on_open: Callable[[Connection], Callable[[bytes], None]],
+        refused: Callable[[str], None],
+    ) -> None:
+        """`on_open` says who receives a new connection's bytes; `refused` is told why one was turned away."""
+        self.bounds = bounds
+        self.refused = refused
+        self.loop = asyncio.get_running_loop()
+        self._on_open = on_open
+        self._listeners: list[socket.socket] = []
+        self._open: dict[Connection, None] = {}  # both in order of arrival
+        self._idle: dict[Connection, None] = {}
+
+    def __len__(self) -> int:
+        """Count the open connections."""
+        return len(self._open)
+
+    def listen(self, listener: socket.socket) -> None:
+        """Accept callers from a bound, non-blocking socket; the socket is ours from here on."""
+        self._listeners.append(listener)
+        self.loop.add_reader(listener, self._accept, listener)
+
+    def stop_listening(self) -> None:
+        """Accept nobody any more."""
+        for listener in self._listeners:
+            self.loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+
+    def drop_all(self) -> None:
+        """End every connection without an answer."""
+        for connection in list(self._open):
+            connection.close()
+
+    def heard(self, connection: Connection) -> None:
+        """Note that it is not the caller whom this connection waits for."""
+        self._idle.pop(connection, None)
+
+    def left(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._open.pop(connection, None)
+        self._idle.pop(connection, None)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES:
+                    self._out_of_files(listener, error)
+                    return
+                continue  # the caller left before he was accepted
+            sock.setblocking(False)
+            if len(self._open) >= self.bounds.max_connections:
+                self._evict()
+            connection = Connection(self, sock, peer[0])
+            self._open[connection] = self._idle[connection] = None
+            connection.start(self._on_open(connection))
+
+    def _evict(self) -> None:
+        """Take the place of whoever has kept us waiting longest; only then of one who waits for the app."""
+        self.refused("evicted")
+        next(iter(self._idle or self._open)).close()
+
+    def _out_of_files(self, listener: socket.socket, error: OSError) -> None:
+        """Make room if there is any to make; else look away for a moment, for the listener stays readable."""
+        if self._open:
+            self._evict()
+            return
+        log.warning("cannot accept a connection: %s", error)
+        self.loop.remove_reader(listener)
+        self.loop.call_later(_ACCEPT_PAUSE_SECONDS, self._resume, listener)
+
+    def _resume(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self.loop.add_reader(listener, self._accept, listener)
+
+
+class Connection:
+    """One caller's connection: reads until told to stop, writes once, ends."""
+
+    __slots__ = ("_all", "_discarded", "_reading", "_receive", "_sock", "_timer", "peer")
+
+    def __init__(self, connections: Connections, sock: socket.socket, peer: str) -> None:
+        self.peer = peer
+        """The caller's address."""
+        self._all = connections
+        self._sock = sock
+        self._timer: asyncio.TimerHandle | None = None
+        self._receive: Callable[[bytes], None]
+        self._reading = False
+        self._discarded = -1  # nothing is discarded yet
+
+    @property
+    def host(self) -> str:
+        """Our own address on which the caller reached us."""
+        return str(self._sock.getsockname()[0])
+
+    def start(self, receive: Callable[[bytes], None]) -> None:
+        """Begin to read; `receive` gets the bytes as they come."""
+        self._receive = receive
+        self._timer = self._all.loop.call_later(self._all.bounds.header_timeout, self._too_slow)
+        self._read()
+        # The request is mostly here already, and most connections end in the line above.
+        if not self._reading and self._timer is not None:
+            self._reading = True
+            self._all.loop.add_reader(self._sock, self._read)
+
+    def heard(self) -> None:
+        """Stop reading: the request is whole, and it is the caller now who waits."""
+        self._stop()
+        self._all.heard(self)
+
+    def finish(self, answer: bytes) -> None:
+        """Answer and end the connection; the caller may have left."""
+        if self._send(answer):
+            self.close()
+
+    def refuse(self, answer: bytes) -> None:
+        """Answer, and let the caller read it before the rest of what he sends would reset the connection."""
+        if self._send(answer) and self._discarded < 0:
+            self._discarded = 0
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.close()
+
+    def close(self) -> None:
+        """End the connection; does no harm twice."""
+        self._stop()
+        self._all.left(self)
+        self._sock.close()
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(_RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        elif self._discarded < 0:
+            self._receive(data)
+        else:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED:
+                self.close()
+
+    def _send(self, data: bytes) -> bool:
+        """Send all of it; False where the connection has ended instead."""
+        try:
+            sent = self._sock.send(data)
+        except OSError:
+            sent = -1
+        # An answer of 10 KiB always fits into an empty socket buffer; where it does not, the caller is not reading.
+        if sent != len(data):
+            self.close()
+        return sent == len(data)
+
+    def _too_slow(self) -> None:
+        if self._discarded < 0:
+            self._all.refused("header_timeout")
+        self.close()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._reading:
+            self._reading = False
+            self._all.loop.remove_reader(self._sock)

@@ -1,0 +1,174 @@
+"""The open port: request → key → answer, for callers who may be anyone.
+
+Requests are read by aiohttp's parser, one per connection, and turned away before they cost anything if they are not a probe. Knows
+nothing of how the app is asked. Must never let a byte of a request pass but a bounded, clean User-Agent and Accept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import BadHttpMethod
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+
+from healthproxy.connections import Bounds, Connection, Connections
+from healthproxy.gate import Gate
+from healthproxy.probe import Caller, Outcome, Reason
+
+OWN_HEALTH = ("/-/ready", "/-/healthy")
+"""healthproxy's own health; never touches the app."""
+MAX_REQUEST = 16 * 1024
+"""Bytes of a request; a kubelet's has about 120."""
+MAX_TARGET = 8 * 1024
+"""Bytes of a request target."""
+MAX_PASSED_VALUE = 256
+"""Characters of a caller's header that may pass to the app."""
+
+_CLEAN = re.compile(r"[\x20-\x7e]*")
+_SOME_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} /")
+_STATUS = {
+    Reason.REFUSED: 502,
+    Reason.RESET: 502,
+    Reason.TLS: 502,
+    Reason.PROTOCOL: 502,
+    Reason.NOT_SERVING: 503,
+    Reason.TIMEOUT: 504,
+    Reason.INTERNAL: 500,
+}
+"""Answers where there is no status of the app's own to hand on."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class OpenPort:
+    """What the open port serves: the gates by key, to the sources it allows."""
+
+    def __init__(
+        self,
+        gates: Mapping[str, Gate],
+        bounds: Bounds,
+        allow_from: tuple[Network, ...],
+        refused: Callable[[str], None],
+    ) -> None:
+        """`gates` by key; empty `allow_from` means any source; `refused` is told the reason of each request turned away."""
+        self.gates = gates
+        self.refused = refused
+        self.connections = Connections(bounds, self._open, refused)
+        self._allow_from = allow_from
+        self._loop = asyncio.get_running_loop()
+        # The parser wants a protocol to pause when a body grows; requests with a body go no further than their headers.
+        self._unpaused = BaseProtocol(self._loop)
+
+    def allows(self, address: str) -> bool:
+        """Tell whether this source may use the open port; an IPv4 address may come mapped into IPv6."""
+        if not self._allow_from:
+            return True
+        source = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(source, ipaddress.IPv6Address) and source.ipv4_mapped:
+            source = source.ipv4_mapped
+        return any(source in network for network in self._allow_from)
+
+    def _open(self, connection: Connection) -> Callable[[bytes], None]:
+        parser = HttpRequestParser(
+            self._unpaused, self._loop, MAX_REQUEST, max_line_size=MAX_TARGET, max_field_size=MAX_REQUEST
+        )
+        return _Request(self, connection, parser).receive
+
+
+class _Request:
+    """One request on its way from bytes to an answer."""
+
+    __slots__ = ("_connection", "_head_only", "_parser", "_port", "_received", "_start")
+
+    def __init__(self, port: OpenPort, connection: Connection, parser: HttpRequestParser) -> None:
+        self._port = port
+        self._connection = connection
+        self._parser = parser
+        self._received = 0
+        self._start = b""
+        self._head_only = False
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the request until it is whole."""
+        self._received += len(data)
+        self._start = self._start or data[:40]
+        try:
+            messages, _, _ = self._parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 - whatever the parser says, the caller wrote it
+            self._malformed(error)
+            return
+        if messages:
+            self._serve(messages[0][0])
+        elif self._received >= MAX_REQUEST:
+            self._refuse("too_large", 431, "headers too large")
+
+    def _serve(self, request: RawRequestMessage) -> None:
+        self._head_only = request.method == "HEAD"
+        if not self._port.allows(self._connection.peer):
+            self._refuse("source", 403, "source address not allowed")
+        elif request.version not in ((1, 0), (1, 1)):
+            self._refuse("malformed", 400, "not HTTP/1.0 or 1.1")
+        elif request.method not in ("GET", "HEAD"):
+            self._refuse("method", 405, "only GET and HEAD")
+        elif request.chunked or request.headers.get("Content-Length", "").strip("0"):
+            self._refuse("body", 413, "a probe has no body")
+        elif request.path in OWN_HEALTH:
+            self._finish(200, b"ok\n")
+        elif (gate := self._port.gates.get(request.path)) is None:
+            self._refuse("unknown_path", 404, "no such probe")
+        else:
+            self._connection.heard()
+            caller = Caller(
+                self._connection.host,
+                _clean(request.headers.get("User-Agent")),
+                _clean(request.headers.get("Accept")),
+            )
+            gate.ask(caller, self._answer_exposed if gate.probe.expose_body else self._answer)
+
+    def _answer(self, outcome: Outcome) -> None:
+        line = "ok" if outcome.reason is Reason.OK else outcome.detail
+        self._finish(_STATUS.get(outcome.reason) or outcome.code or 500, f"{line}\n".encode())
+
+    def _answer_exposed(self, outcome: Outcome) -> None:
+        if outcome.code is None or outcome.reason in _STATUS:
+            self._answer(outcome)
+        else:
+            self._finish(outcome.code, outcome.body, _clean(outcome.content_type) or "application/octet-stream")
+
+    def _malformed(self, error: Exception) -> None:
+        if isinstance(error, BadHttpMethod) and _SOME_METHOD.match(self._start):
+            self._refuse("method", 405, "only GET and HEAD")
+        else:
+            self._refuse("malformed", 400, "malformed request")
+
+    def _finish(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+        self._connection.finish(_response(status, body, content_type, self._head_only))
+
+    def _refuse(self, reason: str, status: int, line: str) -> None:
+        self._port.refused(reason)
+        self._connection.refuse(_response(status, f"{line}\n".encode(), "text/plain; charset=utf-8", self._head_only))
+
+
+def _clean(value: str | None) -> str | None:
+    """Return a header value if it is fit to go on."""
+    if value is None or len(value) > MAX_PASSED_VALUE or not _CLEAN.fullmatch(value):
+        return None
+    return value
+
+
+def _response(status: int, body: bytes, content_type: str, head_only: bool) -> bytes:
+    try:
+        phrase = http.HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
+    bare = status in (204, 304)  # RFC 9110, 8.6: no Content-Length where there can be no content
+    content = "" if bare else f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    head = f"HTTP/1.1 {status} {phrase}\r\nDate: {formatdate(usegmt=True)}\r\n{allow}{content}Connection: close\r\n\r\n"
+    return head.encode() + (b"" if bare or head_only else body)

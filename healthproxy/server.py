@@ -1,0 +1,151 @@
+"""Composition root: builds everything once; start, run, drain, stop.
+
+The only place that knows all the parts. Decides nothing about a single probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from healthproxy import __version__
+from healthproxy.admin import make_admin_app
+from healthproxy.config import Config
+from healthproxy.connections import Bounds
+from healthproxy.gate import Gate
+from healthproxy.history import History
+from healthproxy.metrics import Metrics
+from healthproxy.open_port import OpenPort
+from healthproxy.probe import Outcome, Probe
+from healthproxy.probers import prepare, refuses, run_probe
+from healthproxy.sockets import address_of, listening, raise_file_limit
+from healthproxy.values import Address
+
+log = logging.getLogger(__name__)
+
+DRAIN_POLL_SECONDS = 0.2
+"""How often the app's ports are tried while draining."""
+LAST_ANSWERS_SECONDS = 1.0
+"""How long a request to the app that is under way when we stop may still take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A sidecar that serves: the addresses really bound."""
+
+    open_port: tuple[Address, ...]
+    admin_port: tuple[Address, ...]
+
+
+def serve(config: Config) -> None:
+    """Run the sidecar until it is told to stop. Raises StartError."""
+    raise_file_limit(config.max_connections)
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    first, second = _stop_signals()
+    async with running(config) as sidecar:
+        _log_start(config, sidecar)
+        await first.wait()
+        _log("draining", f"draining: answering until the app has gone, at most {config.drain_seconds:g} s")
+        draining = asyncio.create_task(_app_gone(config.probes))
+        stopped = asyncio.create_task(second.wait())
+        await asyncio.wait((draining, stopped), timeout=config.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+        why = "the app has gone" if draining.done() else "a second signal" if stopped.done() else "the app stayed"
+        draining.cancel()
+        stopped.cancel()
+    _log("stopped", f"stopped: {why}")
+
+
+def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return what the first and the second SIGTERM or SIGINT will set."""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def arrived() -> None:
+        (second if first.is_set() else first).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, arrived)
+    return first, second
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Sidecar]:
+    """Serve both ports while the context lasts. Raises StartError."""
+    metrics = Metrics(config.probes, lambda: len(port.connections))
+    history = History()
+
+    def observe(probe: Probe, outcome: Outcome) -> None:
+        metrics.observe(probe, outcome)
+        history.observe(probe, outcome)
+
+    gates = {probe.key: Gate(probe, config.min_interval, run_probe, observe, metrics.shared) for probe in config.probes}
+    bounds = Bounds(config.max_connections, config.header_timeout)
+    port = OpenPort(gates, bounds, config.allow_from, metrics.refused)
+    for probe in config.probes:
+        prepare(probe)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = stack.enter_context(listening("--listen", config.listen))
+        admin_sockets: list[socket.socket] = []
+        if config.admin_listen is not None:
+            admin_sockets = stack.enter_context(listening("--admin-listen", config.admin_listen))
+            await stack.enter_async_context(_serving_admin(make_admin_app(metrics.registry), admin_sockets))
+        for listener in sockets:
+            port.connections.listen(listener)
+        try:
+            yield Sidecar(tuple(map(address_of, sockets)), tuple(map(address_of, admin_sockets)))
+        finally:
+            port.connections.stop_listening()
+            await _last_answers(gates.values())
+            port.connections.drop_all()
+
+
+@contextlib.asynccontextmanager
+async def _serving_admin(app: web.Application, sockets: Iterable[socket.socket]) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_SECONDS)
+    await runner.setup()
+    try:
+        for listener in sockets:
+            await web.SockSite(runner, listener).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _app_gone(probes: Iterable[Probe]) -> None:
+    """Return when every port of the app refuses connections."""
+    places = {(probe.action.host, probe.action.port) for probe in probes}
+    while places:
+        for place in list(places):
+            if await refuses(*place, timeout=DRAIN_POLL_SECONDS):
+                places.remove(place)
+        if places:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+
+async def _last_answers(gates: Iterable[Gate]) -> None:
+    flights = [gate.flight for gate in gates if gate.flight is not None]
+    if flights:
+        _, late = await asyncio.wait(flights, timeout=LAST_ANSWERS_SECONDS)
+        for flight in late:
+            flight.cancel()
+
+
+def _log_start(config: Config, sidecar: Sidecar) -> None:
+    open_port, admin_port = (", ".join(map(str, addresses)) for addresses in (sidecar.open_port, sidecar.admin_port))
+    targets = {probe.key: probe.action.url for probe in config.probes}
+    probes = ", ".join([f"{key} -> {url}" for key, url in targets.items()])
+    text = f"healthproxy {__version__}: open port {open_port}; admin port {admin_port or 'off'}; {probes}"
+    _log("started", text, open_port=[*map(str, sidecar.open_port)], admin_port=[*map(str, sidecar.admin_port)], probes=targets)
+
+
+def _log(event: str, text: str, **fields: object) -> None:
+    log.info("%s", text, extra={"fields": {"event": event, **fields}})
