@@ -17,7 +17,7 @@ async def main(listen_port: int, app_port: int) -> None:
     url = f"http://127.0.0.1:{app_port}/healthy"
     session = ClientSession(connector=TCPConnector(force_close=True), timeout=ClientTimeout(total=0.9))
 
-    async def healthy(request: web.Request) -> web.Response:
+    async def healthy(_: web.Request) -> web.Response:
         started = time.perf_counter()
         try:
             async with session.get(url) as response:

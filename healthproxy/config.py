@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,46 +18,39 @@ from typing import Any
 from healthproxy import values
 from healthproxy.kubelet import is_loopback
 from healthproxy.probe import Probe
-from healthproxy.problems import ConfigError, Problems
+from healthproxy.problems import Problems
 from healthproxy.stanza import Settings, dump_stanza, parse_short, parse_stanza
 from healthproxy.values import Address, Network
 
 ENVIRONMENT = "HEALTHPROXY_"
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 DEFAULT_PROBE = "/healthy=http://127.0.0.1:8080/healthy"
 
 _SERVICE_LINK = re.compile(r"HEALTHPROXY_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP).*)")
 """Variables that Kubernetes itself sets in every pod of a namespace with a Service called healthproxy."""
 
 
+def _option(default: Any, parse: Callable[[Any], Any], text: str, *, repeatable: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "text": text, "repeatable": repeatable})
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that was decided at start, complete and checked. A docstring under a field is its line in `--help`."""
+    """Everything that was decided at start, complete and checked; durations in seconds. The texts are those of `--help`."""
 
     probes: tuple[Probe, ...]
-    listen: Address = field(default=Address("", 15180), metadata={"parse": values.address})
-    """open port; :PORT means every address, IPv6 and IPv4"""
-    admin_listen: Address | None = field(default=Address("", 15190), metadata={"parse": values.address_or_off})
-    """admin port; off switches it off"""
-    app_host: str = field(default="127.0.0.1", metadata={"parse": values.host})
-    """where targets that name no host live"""
-    timeout_offset: float = field(default=0.1, metadata={"parse": values.seconds})
-    """answer this long before timeoutSeconds have passed, so that we, not the kubelet, say why"""
-    min_interval: float = field(default=0.1, metadata={"parse": values.seconds})
-    """two requests to the app for one probe are never closer than this"""
-    max_connections: int = field(default=256, metadata={"parse": values.count})
-    """open connections on the open port"""
-    header_timeout: float = field(default=2.0, metadata={"parse": values.positive_seconds})
-    """a caller must have sent a whole request by then"""
-    allow_from: tuple[Network, ...] = field(default=(), metadata={"parse": values.networks, "repeatable": True})
-    """who may use the open port, as CIDR; default any"""
-    expose_body: bool = field(default=False, metadata={"parse": values.boolean})
-    """hand the app's body (at most 10 KiB) to the caller"""
-    drain_seconds: float = field(default=25.0, metadata={"parse": values.seconds})
-    """how long after SIGTERM to stay while the app is still there"""
-    log_format: str = field(default="text", metadata={"parse": values.choice("text", "json")})
-    """text or json"""
-    log_level: str = field(default="info", metadata={"parse": values.choice("debug", "info", "warning", "error")})
-    """debug, info, warning or error"""
+    listen: Address = _option(Address("", 15180), values.address, "open port; :PORT means every address, IPv6 and IPv4")
+    admin_listen: Address | None = _option(Address("", 15190), values.address_or_off, "admin port; off switches it off")
+    app_host: str = _option("127.0.0.1", values.host, "where targets that name no host live")
+    timeout_offset: float = _option(0.1, values.seconds, "answer this long before timeoutSeconds, so that we say why")
+    min_interval: float = _option(0.1, values.seconds, "two requests to the app for one probe are never closer")
+    max_connections: int = _option(256, values.count, "open connections on the open port")
+    header_timeout: float = _option(2.0, values.positive_seconds, "a caller must have sent a whole request by then")
+    allow_from: tuple[Network, ...] = _option((), values.networks, "CIDR that may use the open port", repeatable=True)
+    expose_body: bool = _option(False, values.boolean, "hand the app's body (at most 10 KiB) to the caller")
+    drain_seconds: float = _option(25.0, values.seconds, "how long to stay after SIGTERM while the app is still there")
+    log_format: str = _option("text", values.choice("text", "json"), "text or json")
+    log_level: str = _option("info", values.choice("debug", "info", "warning", "error"), "debug, info, warning or error")
 
 
 OPTIONS = {option.name: option for option in dataclasses.fields(Config) if option.name != "probes"}
@@ -95,8 +88,8 @@ def parse_config(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Co
             if raw is not None:
                 with problems.at(where):
                     found[name] = option.metadata["parse"](raw)
-    defaults = {name: option.default for name, option in OPTIONS.items()}
-    settings = Settings(**{name: (defaults | found)[name] for name in ("app_host", "timeout_offset", "expose_body")})
+    config = Config((), **found)
+    settings = Settings(config.app_host, config.timeout_offset, config.expose_body)
     tables = (
         _parse_table(f"{path}: probes", contents.pop("probes", None), settings, problems),
         _parse_environment_table(env, settings, problems),
@@ -106,7 +99,7 @@ def parse_config(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Co
         problems.add(f"{path}: {key}", "unknown key", suggest(key, ["probes", *map(file_key, OPTIONS)]))
     given = [table for table in tables if table is not None]
     probes = given[-1] if given else [parse_short(DEFAULT_PROBE, settings)]
-    config = Config(tuple(probes), **found)
+    config = dataclasses.replace(config, probes=tuple(probes))
     _check_together(config, problems)
     problems.raise_if_any()
     return config
@@ -141,12 +134,12 @@ def _read_file(path: str, problems: Problems) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         problems.add(path, f"cannot be read: {error}", "give the path of a UTF-8 text file")
         return {}
+    contents: Any = None
     with problems.at(path):
         contents = _parse_json(text) if path.endswith(".json") else _parse_yaml(text)
         if not isinstance(contents, dict):
-            raise ValueError("holds no options; write `probes:` and the probes below it")
-        return contents
-    return {}
+            problems.add(path, "holds no options", "write `probes:` and the probes below it")
+    return contents if isinstance(contents, dict) else {}
 
 
 def _parse_json(text: str) -> Any:
@@ -225,6 +218,6 @@ def _check_together(config: Config, problems: Problems) -> None:
 def _is_ours(address: Address, host: str, port: int, app_host: str) -> bool:
     if port != address.port:
         return False
-    if address.host in ("", "0.0.0.0", "::"):
-        return is_loopback(host) or host in (app_host, "0.0.0.0", "::")
+    if address.host in EVERYWHERE:
+        return is_loopback(host) or host in (app_host, *EVERYWHERE)
     return host == address.host or (host == "localhost" and is_loopback(address.host))

@@ -1,7 +1,7 @@
 """Connections of the open port: accepted, bounded in number, size and time, closed.
 
-Bytes in, bytes out, on bare sockets: the event loop's own transports take eleven turns of the loop for a probe, these four (decision
-record 0005). Knows nothing of HTTP or of probes.
+Bytes in, bytes out, on bare sockets: the event loop's own transports take eleven turns of the loop for a probe, these four
+(decision record 0005). Knows nothing of HTTP or of probes.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class Gate:
     ) -> None:
         """Make a gate.
 
-        `min_interval`: seconds between the starts of two requests to the app. `ask_app` asks it and never raises. `observe` hears of
-        each outcome once, `shared` of each caller answered without a request of his own.
+        `min_interval`: seconds between the starts of two requests to the app. `ask_app` asks it and never raises. `observe` hears
+        of each outcome once, `shared` of each caller answered without a request of his own.
         """
         self.probe = probe
         self._min_interval = min_interval

@@ -7,6 +7,7 @@ importable in a few milliseconds.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -78,12 +79,18 @@ def has_control(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
+@functools.lru_cache(maxsize=256)
+def is_address(host: str) -> bool:
+    """Tell whether the host is an IP address rather than a name."""
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether the host is this very pod by its loopback interface."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    return ipaddress.ip_address(host).is_loopback if is_address(host) else host.lower() == "localhost"
 
 
 def encode_target(path: str) -> str:

@@ -8,13 +8,6 @@ import sys
 import time
 
 
-class _Text(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-
-    converter = time.gmtime
-
-
 class _JSON(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one object on one line; the fields of a state change stand beside its text."""
@@ -33,5 +26,7 @@ class _JSON(logging.Formatter):
 def set_up_logs(log_format: str, log_level: str) -> None:
     """Send every log line to standard error, in the format and from the level that the configuration names."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JSON() if log_format == "json" else _Text())
+    text = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    text.converter = time.gmtime
+    handler.setFormatter(_JSON() if log_format == "json" else text)
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)

@@ -25,7 +25,7 @@ class Metrics:
 
     def __init__(self, probes: Iterable[Probe], open_connections: Callable[[], float]) -> None:
         """Register everything; `open_connections` is asked at each scrape."""
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it so
         self.registry = CollectorRegistry()
         self._families = _Families(self.registry)
         self._probes = {probe.key: _ProbeMetrics(self._families, probe) for probe in probes}

@@ -1,7 +1,7 @@
 """The open port: request → key → answer, for callers who may be anyone.
 
-Requests are read by aiohttp's parser, one per connection, and turned away before they cost anything if they are not a probe. Knows
-nothing of how the app is asked. Must never let a byte of a request pass but a bounded, clean User-Agent and Accept.
+Requests are read by aiohttp's parser, one per connection, and turned away before they cost anything if they are not a probe.
+Knows nothing of how the app is asked. Must never let a byte of a request pass but a bounded, clean User-Agent and Accept.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ async def _app_gone(probes: Iterable[Probe]) -> None:
     places = {(probe.action.host, probe.action.port) for probe in probes}
     while places:
         for place in list(places):
-            if await refuses(*place, timeout=DRAIN_POLL_SECONDS):
+            if await refuses(*place, DRAIN_POLL_SECONDS):
                 places.remove(place)
         if places:
             await asyncio.sleep(DRAIN_POLL_SECONDS)

@@ -64,7 +64,7 @@ def raise_file_limit(max_connections: int) -> None:
 
 def _resolve(address: Address) -> list[tuple[int, tuple[str, int]]]:
     if not address.host:
-        return [(socket.AF_INET, ("0.0.0.0", address.port)), (socket.AF_INET6, ("::", address.port))]
+        return [(socket.AF_INET, ("0.0.0.0", address.port)), (socket.AF_INET6, ("::", address.port))]  # noqa: S104 - as asked
     infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [(family, (str(sockaddr[0]), address.port)) for family, _, _, _, sockaddr in infos]
 

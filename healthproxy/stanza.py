@@ -6,7 +6,6 @@ Knows nothing of files, flags or of other probes.
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from healthproxy import values
 from healthproxy.kubelet import has_control, is_loopback, is_token
 from healthproxy.probe import DEFAULT_PORT, TLS, HTTPGet, Probe
 from healthproxy.problems import Problems
+from healthproxy.tls import tls_context
 
 T = TypeVar("T")
 
@@ -102,20 +102,26 @@ def parse_short(text: str, settings: Settings) -> Probe:
     match = _SHORT.fullmatch(text)
     if match is None:
         raise ValueError("is no target; write [/KEY=]http://HOST:PORT/PATH")
-    url = urlsplit(match["target"])
-    if url.scheme in ("tcp", "grpc", "grpcs"):
-        raise ValueError(f"{url.scheme}:// cannot be used; {_LATER}")
-    if url.scheme not in DEFAULT_PORT:
-        raise ValueError(f"{url.scheme}:// is no kind of probe; write http:// or https://")
-    if url.username is not None or not url.hostname:
-        raise ValueError("names no host, or a user; write http://HOST:PORT/PATH, and credentials into httpHeaders")
+    action = parse_target(match["target"])
+    return _complete(_parse_key(match["key"] or action.path), action, settings, expose_body=settings.expose_body)
+
+
+def parse_target(target: str) -> HTTPGet:
+    """Read an http or https URL. Raises ValueError with `what is wrong; what to do`."""
+    scheme = target.partition("://")[0]
+    if scheme in ("tcp", "grpc", "grpcs"):
+        raise ValueError(f"{scheme}:// cannot be used; {_LATER}")
+    if scheme not in DEFAULT_PORT:
+        raise ValueError("is no target; write http://HOST:PORT/PATH or https://HOST:PORT/PATH")
     try:
-        port = values.port(DEFAULT_PORT[url.scheme] if url.port is None else url.port)
+        url = urlsplit(target)
+        port = values.port(DEFAULT_PORT[scheme] if url.port is None else url.port)
     except ValueError:
         raise ValueError("has no port from 1 to 65535; write http://HOST:PORT/PATH") from None
+    if url.username is not None or not url.hostname:
+        raise ValueError("names no host, or a user; write http://HOST:PORT/PATH, and credentials into httpHeaders")
     path = _parse_path((url.path or "/") + ("?" + url.query if url.query else ""))
-    action = HTTPGet(port, path, values.host(url.hostname), _named(url.hostname), url.scheme)
-    return _complete(_parse_key(match["key"] or path), action, settings, expose_body=settings.expose_body)
+    return HTTPGet(port, path, values.host(url.hostname), _named(url.hostname), scheme)
 
 
 def dump_stanza(probe: Probe) -> dict[str, Any]:
@@ -155,7 +161,7 @@ def _parse_http_get(section: _Section, tls: TLS | None, settings: Settings, prob
     path = section.take("path", _parse_path, "/")
     host = section.take("host", values.host, "")
     scheme = section.take("scheme", values.choice("HTTP", "HTTPS"), "HTTP").lower()
-    headers = section.take("httpHeaders", _parse_headers, ())
+    headers: tuple[tuple[str, str], ...] = section.take("httpHeaders", _parse_headers, ())
     section.close({"unixSocket": _LATER, "tls": "write tls beside httpGet, not into it"})
     if "port" not in section.names:
         problems.add(section.where, "has no port", "add the port that the app listens on")
@@ -201,7 +207,7 @@ def _parse_tls(section: _Section | None) -> TLS | None:
 
 def _parse_ca(raw: object) -> str:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(raw))
+        tls_context(TLS(str(raw)))
     except OSError as error:
         raise ValueError(f"{raw} holds no certificates ({error.strerror or error}); mount a PEM file there") from None
     return str(raw)

@@ -129,8 +129,6 @@ def dump(value: object) -> Any:
 
 def _number(raw: object) -> float:
     try:
-        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
-            raise ValueError
-        return float(raw)
+        return float(raw if isinstance(raw, str | int | float) and not isinstance(raw, bool) else "none")
     except (ValueError, OverflowError):
         raise ValueError(f"{raw!r} is not a number; give one") from None

@@ -7,8 +7,10 @@ belong to `run_probe`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -95,13 +97,14 @@ class _Answer:
         length = head.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > kubelet.MAX_REDIRECT_BODY:
             return
-        try:
+        with contextlib.suppress(ConnectionError, ProbeError):
             await self.read_body(stream, kubelet.MAX_REDIRECT_BODY)
-        except (ConnectionError, ProbeError):
-            pass
 
     def _feed(self, data: bytes) -> None:
-        messages, _, _ = self._parser.feed_data(data)
+        try:
+            messages, _, _ = self._parser.feed_data(data)
+        except HttpProcessingError:
+            raise ProbeError(Reason.PROTOCOL, "app did not answer in HTTP/1") from None
         for head, body in messages:
             if 100 <= head.code < 200:
                 self._informational += 1
@@ -113,8 +116,8 @@ class _Answer:
     def _feed_body(self, data: bytes) -> None:
         if data and not self._body.is_eof():
             try:
-                self._parser.feed_data(data)
-            except Exception:
+                self._feed(data)
+            except ProbeError:
                 if not self._body.is_eof():
                     raise
 
@@ -122,5 +125,5 @@ class _Answer:
         """Take the end of the connection for the end of the answer, if it may be."""
         try:
             self._parser.feed_eof()
-        except Exception:  # noqa: BLE001 - every error at the end says that this was not the end
+        except HttpProcessingError:
             raise ProbeError(Reason.RESET, "connection closed before the answer was complete") from None

@@ -1,21 +1,21 @@
 """A byte stream to the app, plain or TLS: connect, send, receive, FIN.
 
-Plain streams are bare sockets with the event loop's `sock_*` calls; TLS is asyncio's own. Shared by the probers; knows no protocol
-above TLS and no deadline.
+Plain streams are bare sockets with the event loop's `sock_*` calls; TLS is asyncio's own. Shared by the probers; knows no
+protocol above TLS and no deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
-import functools
-import ipaddress
 import os
 import socket
-import ssl
 from typing import Protocol
 
-from healthproxy.probe import TLS, HTTPGet
+from healthproxy.kubelet import is_address
+from healthproxy.probe import HTTPGet
+from healthproxy.tls import server_name, tls_context
 
 _RECEIVE = 64 * 1024
 _TLS_SHUTDOWN_SECONDS = 0.05
@@ -43,17 +43,17 @@ async def open_stream(action: HTTPGet, request: bytes) -> Stream:
     return await _open(addresses[-1], action, request)
 
 
-async def refuses(host: str, port: int, timeout: float) -> bool:
-    """Tell whether nobody listens there any more; `timeout` in seconds, after which somebody may."""
+async def refuses(host: str, port: int, seconds: float) -> bool:
+    """Tell whether nobody listens there any more; after `seconds` without an answer somebody may."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             for address in await _resolve(host, port):
-                with _new_socket(address) as sock:
+                with _new_socket(address) as sock, contextlib.suppress(ConnectionRefusedError):
                     await _connect(sock, (address, port), b"")
                     return False
-    except OSError as error:  # a TimeoutError is one
-        return isinstance(error, ConnectionRefusedError)
-    return False
+    except OSError:  # a timeout is one, too
+        return False
+    return True
 
 
 async def _open(address: str, action: HTTPGet, request: bytes) -> Stream:
@@ -125,13 +125,10 @@ class _TLSStream:
 
 
 async def _start_tls(sock: socket.socket, action: HTTPGet, request: bytes) -> Stream:
-    name = action.tls.server_name or (action.host if action.tls.ca else action.named_host or "")
-    if not action.tls.ca and is_address(name):
-        name = ""  # the kubelet sends no server name for an address
     reader, writer = await asyncio.open_connection(
         sock=sock,
         ssl=tls_context(action.tls),
-        server_hostname=name,
+        server_hostname=server_name(action),
         ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
     )
     writer.write(request)
@@ -143,25 +140,3 @@ async def _resolve(host: str, port: int) -> list[str]:
         return [host]
     infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(info[4][0]) for info in infos]
-
-
-@functools.lru_cache(maxsize=256)
-def is_address(host: str) -> bool:
-    """Tell whether the host is an IP address rather than a name."""
-    try:
-        return bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
-
-
-@functools.cache
-def tls_context(tls: TLS) -> ssl.SSLContext:
-    """Build the client side of TLS, once per distinct setting. Raises OSError where `ca` cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    if tls.ca:
-        context.load_verify_locations(cafile=tls.ca)
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

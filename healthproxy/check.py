@@ -1,0 +1,183 @@
+"""`healthproxy check`: one probe from the command line, with the kubelet's rules; an exec probe and a container HEALTHCHECK.
+
+Blocking sockets and the standard library's HTTP parser: it may run every few seconds, and aiohttp alone takes longer to import than
+all of this (decision record 0008). The rules themselves are the sidecar's own. Knows nothing of the sidecar's parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import io
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from healthproxy import kubelet, values
+from healthproxy.failures import explain
+from healthproxy.probe import Caller, HTTPGet, Outcome, ProbeError, Reason, Result, join_host_port
+from healthproxy.stanza import parse_target
+from healthproxy.tls import server_name, tls_context
+
+BROKEN_OFF = "connection closed before the answer was complete"
+
+
+def run_check(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Probe once, print the verdict and return 0 for success, 1 for failure, 2 for misuse."""
+    parser = argparse.ArgumentParser(
+        prog="healthproxy check",
+        description="Probe once as the kubelet would: exit 0 if it would conclude success, 1 if not.",
+        epilog="Without a URL it asks the healthproxy in this container whether it serves (/-/ready on its open port).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", nargs="?", metavar="URL", help="http://HOST:PORT/PATH or https://…")
+    parser.add_argument("--timeout", default="1", metavar="SECONDS", help="timeoutSeconds of the probe (default: 1)")
+    parser.add_argument("--listen", metavar="ADDR", help="without a URL: where the open port listens, as given to serve")
+    parser.add_argument("--config", metavar="FILE", help="without a URL: the config file given to serve")
+    options = parser.parse_args(arguments)
+    try:
+        timeout = values.positive_seconds(options.timeout)
+    except ValueError as error:
+        print(f"--timeout: {error}", file=sys.stderr)
+        return 2
+    try:
+        url = options.url or _own_url({"listen": options.listen, "config": options.config}, environment)
+        action = parse_target(url)
+    except ValueError as error:
+        print(error if options.url is None else f"{options.url}: {error}", file=sys.stderr)
+        return 2
+    outcome = check(action, timeout)
+    print(f"{_verdict(outcome)} ({outcome.duration * 1000:.1f} ms)")
+    return 0 if outcome.result is Result.SUCCESS else 1
+
+
+def check(action: HTTPGet, timeout: float) -> Outcome:
+    """Ask once, in `timeout` seconds; every failure comes back as a value."""
+    started = time.monotonic()
+    try:
+        outcome = _ask(action, started + timeout)
+    except Exception as error:
+        known = explain(error, timeout)
+        if known is None:
+            raise
+        outcome = known
+    return Outcome(outcome.reason, outcome.detail, outcome.code, time.monotonic() - started, outcome.body, outcome.content_type)
+
+
+def _verdict(outcome: Outcome) -> str:
+    """Write the verdict in the words of the kubelet's event, where it has any."""
+    match outcome.reason:
+        case Reason.OK:
+            return f"success: HTTP {outcome.code}"
+        case Reason.REDIRECT:
+            return f"success, with a warning: HTTP {outcome.code}, probe terminated redirects"
+        case Reason.STATUS:
+            return f"failure: HTTP probe failed with statuscode: {outcome.code}"
+    return f"failure: {outcome.detail}"
+
+
+def _own_url(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> str:
+    """Return the URL of our own health. Raises ValueError where the configuration is refused."""
+    from healthproxy.config import parse_config
+    from healthproxy.problems import ConfigError
+
+    try:
+        listen = parse_config({name: value for name, value in flags.items() if value}, environment).listen
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    host = {"": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+    return f"http://{join_host_port(host, listen.port)}/-/ready"
+
+
+def _ask(action: HTTPGet, deadline: float) -> Outcome:
+    request = kubelet.first_request(action, Caller(action.host, kubelet.USER_AGENT, kubelet.ACCEPT))
+    for _ in range(kubelet.MAX_REQUESTS):
+        with _connect(action, deadline) as sock:
+            sock.sendall(request.encode())
+            answer = _read_head(io.BufferedReader(_Incoming(sock, deadline)))
+            following = kubelet.next_request(request, answer.status, answer.getheader("Location", ""))
+            if following is None:
+                body = _read_body(answer, kubelet.MAX_BODY)
+                content_type = answer.getheader("Content-Type", "")
+                detail = f"app answered {answer.status}"
+                return Outcome(kubelet.judge(answer.status), detail, answer.status, 0.0, body, content_type)
+            if answer.length is None or answer.length <= kubelet.MAX_REDIRECT_BODY:
+                with contextlib.suppress(ConnectionError, ProbeError):
+                    _read_body(answer, kubelet.MAX_REDIRECT_BODY)
+            request = following
+    raise ProbeError(Reason.PROTOCOL, f"stopped after {kubelet.MAX_REQUESTS} redirects")
+
+
+@contextlib.contextmanager
+def _connect(action: HTTPGet, deadline: float) -> Iterator[socket.socket]:
+    with socket.create_connection((action.host, action.port), _left(deadline)) as plain:
+        plain.settimeout(_left(deadline))
+        if action.scheme == "http":
+            yield plain
+        else:
+            with tls_context(action.tls).wrap_socket(plain, server_hostname=server_name(action) or None) as encrypted:
+                yield encrypted
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class _Incoming(io.RawIOBase):
+    """What the app sends, until the deadline; the parser takes it for a socket."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(_left(self._deadline))
+        return self._sock.recv_into(buffer)
+
+
+class _Kept:
+    """Hands one buffered reader to several answers in a row, for 1xx answers come before the real one."""
+
+    def __init__(self, reader: io.BufferedReader) -> None:
+        self._reader = reader
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return self._reader
+
+
+def _read_head(reader: io.BufferedReader) -> http.client.HTTPResponse:
+    for _ in range(kubelet.MAX_INFORMATIONAL + 1):
+        answer = http.client.HTTPResponse(_Kept(reader), method="GET")  # type: ignore[arg-type]  # all it asks of a socket
+        try:
+            answer.begin()
+        except http.client.RemoteDisconnected:
+            raise ProbeError(Reason.RESET, BROKEN_OFF) from None
+        except (http.client.HTTPException, ValueError):
+            raise ProbeError(Reason.PROTOCOL, "app did not answer in HTTP/1") from None
+        lengths = set(answer.headers.get_all("Content-Length", []))
+        if len(lengths) > 1 or not all(length.isdecimal() for length in lengths):
+            raise ProbeError(Reason.PROTOCOL, "app did not answer in HTTP/1")
+        if not 100 <= answer.status < 200:
+            return answer
+        if answer.status == 101:
+            break
+    raise ProbeError(Reason.PROTOCOL, f"app answered {answer.status} in place of a real status")
+
+
+def _read_body(answer: http.client.HTTPResponse, limit: int) -> bytes:
+    try:
+        body = answer.read(limit)
+    except http.client.HTTPException:
+        raise ProbeError(Reason.RESET, BROKEN_OFF) from None
+    if len(body) < limit and answer.length:
+        raise ProbeError(Reason.RESET, BROKEN_OFF)
+    return body

@@ -1,0 +1,32 @@
+"""The client side of TLS to the app: not verified, as the kubelet does, unless authorities are configured."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+
+from healthproxy.kubelet import is_address
+from healthproxy.probe import TLS, HTTPGet
+
+
+@functools.cache
+def tls_context(tls: TLS) -> ssl.SSLContext:
+    """Build the context, once per distinct setting. Raises OSError where `ca` cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.ca:
+        context.load_verify_locations(cafile=tls.ca)
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def server_name(action: HTTPGet) -> str:
+    """Return the name to send and, with `ca`, to verify; empty for none, as the kubelet sends none for an address."""
+    if action.tls.server_name:
+        return action.tls.server_name
+    if action.tls.ca:
+        return action.host
+    name = action.named_host or ""
+    return "" if is_address(name) else name
