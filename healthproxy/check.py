@@ -1,7 +1,7 @@
 """`healthproxy check`: one probe from the command line, with the kubelet's rules; an exec probe and a container HEALTHCHECK.
 
-Blocking sockets and the standard library's HTTP parser: it may run every few seconds, and aiohttp alone takes longer to import than
-all of this (decision record 0008). The rules themselves are the sidecar's own. Knows nothing of the sidecar's parts.
+Blocking sockets and the standard library's HTTP parser: it may run every few seconds, and aiohttp alone takes longer to import
+than all of this (decision record 0008). The rules themselves are the sidecar's own. Knows nothing of the sidecar's parts.
 """
 
 from __future__ import annotations

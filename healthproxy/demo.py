@@ -11,6 +11,7 @@ import contextlib
 import errno
 import signal
 import socket
+import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from healthproxy.kubelet import ACCEPT, USER_AGENT
 from healthproxy.probe import Caller, HTTPGet, Outcome, Probe, Reason
 from healthproxy.probers import run_probe
 from healthproxy.server import Sidecar, running
+from healthproxy.values import Address
 
 PROBE_SECONDS = 1.0
 """`periodSeconds` of the demo's prober, and its `timeoutSeconds`."""
@@ -65,7 +67,7 @@ async def _run_until_interrupted() -> None:
     show.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await show
-    print("\nThe demo has ended. Next: README.md, \"Add it to your pod\".")
+    print('\nThe demo has ended. Next: README.md, "Add it to your pod".')
 
 
 async def _show() -> None:
@@ -86,6 +88,7 @@ async def _show() -> None:
                 for _ in range(act.probes):
                     number += 1
                     await _probe_once(number, sidecar)
+                print(await asyncio.to_thread(_scrape, sidecar.admin_port[0]), flush=True)
             print("\n      that was the whole story; it starts again. Ctrl-C ends it.")
 
 
@@ -156,6 +159,14 @@ class SampleApp:
     async def _answer(self, _: web.Request) -> web.Response:
         await asyncio.sleep(self._act.delay)
         return web.Response(status=self._act.status, text=f"{self._act.name}\n")
+
+
+def _scrape(admin_port: Address) -> str:
+    """Read what /metrics says by now of how the probes went."""
+    with urllib.request.urlopen(f"http://{admin_port}/metrics") as response:  # noqa: S310 - our own admin port
+        lines = response.read().decode().splitlines()
+    counts = [line for line in lines if line.startswith("healthproxy_probes_total") and not line.endswith(" 0.0")]
+    return "      /metrics: " + "\n                ".join(counts)
 
 
 def _free_port(wanted: int) -> int:

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from healthproxy.probe import Outcome, Probe, Reason, Result
+from healthproxy.probe import Outcome, Probe, Result
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _State:
     result: Result | None = None
-    reason: Reason | None = None
     since: float = 0.0
+    ever_well: bool = False
 
 
 class History:
@@ -35,7 +35,7 @@ class History:
         """Take in an outcome and log it if it changes the probe's state."""
         if outcome.result is Result.UNKNOWN:
             return  # the boundary that made it has logged it
-        state = self._states.setdefault(probe.key, _State())
+        state = self._states.get(probe.key, _State())
         if outcome.result is state.result:
             return
         now = self._clock()
@@ -43,7 +43,7 @@ class History:
         if outcome.result is Result.FAILURE:
             fields["duration_seconds"] = round(outcome.duration, 4)
             log.warning("probe %s fails: %s", probe.key, outcome.detail, extra={"fields": fields | {"event": "failing"}})
-        elif state.result is None:
+        elif not state.ever_well:
             fields["after_seconds"] = round(now - self._started, 3)
             text = "probe %s succeeds for the first time, %.1f s after start"
             log.info(text, probe.key, now - self._started, extra={"fields": fields | {"event": "first_success"}})
@@ -51,4 +51,4 @@ class History:
             fields["down_seconds"] = round(now - state.since, 3)
             text = "probe %s succeeds again after %.1f s"
             log.info(text, probe.key, now - state.since, extra={"fields": fields | {"event": "recovered"}})
-        self._states[probe.key] = _State(outcome.result, outcome.reason, now)
+        self._states[probe.key] = _State(outcome.result, now, state.ever_well or outcome.result is Result.SUCCESS)

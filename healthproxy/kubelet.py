@@ -106,6 +106,7 @@ def encode_target(path: str) -> str:
     return path + mark + query
 
 
+@functools.lru_cache(maxsize=256)
 def first_request(action: HTTPGet, caller: Caller) -> Request:
     """Build the request that the kubelet would have sent to the app itself."""
     authority = join_host_port(action.named_host or caller.host, action.port)

@@ -83,7 +83,7 @@ class _Families:
 
 
 class _ProbeMetrics:
-    """The children of one probe, looked up once."""
+    """The children of one probe, looked up once; its gauges are asked at each scrape rather than set at each probe."""
 
     def __init__(self, families: _Families, probe: Probe) -> None:
         key = probe.key
@@ -91,21 +91,21 @@ class _ProbeMetrics:
         self._key = key
         self._started = time.monotonic()
         self._failures = 0
+        self._last_request = self._last_success = self._first_success = 0.0
         self._durations = {result: families.duration.labels(key, result) for result in (Result.SUCCESS, Result.FAILURE)}
         self._counts = {reason: families.probes.labels(key, reason.result, reason) for reason in Reason}
         self._codes: dict[int, Counter] = {}
-        self._success = families.success.labels(key)
-        self._consecutive = families.failures.labels(key)
-        self._last_request = families.last_request.labels(key)
-        self._last_success = families.last_success.labels(key)
-        self._first_success: Gauge | None = families.first_success.labels(key)
         self.shared = families.shared.labels(key)
         families.threshold.labels(key).set(probe.failure_threshold)
         families.timeout.labels(key).set(probe.timeout)
         families.period.labels(key).set(probe.period)
+        families.success.labels(key).set_function(lambda: self._failures == 0 and self._last_success > 0)
+        families.failures.labels(key).set_function(lambda: self._failures)
+        families.last_request.labels(key).set_function(lambda: self._last_request)
+        families.last_success.labels(key).set_function(lambda: self._last_success)
+        families.first_success.labels(key).set_function(lambda: self._first_success)
 
     def observe(self, outcome: Outcome) -> None:
-        now = time.time()
         self._counts[outcome.reason].inc()
         if outcome.code is not None:
             self._code(outcome.code).inc()
@@ -113,17 +113,14 @@ class _ProbeMetrics:
         if result is Result.UNKNOWN:
             return  # says nothing about the app
         self._durations[result].observe(outcome.duration)
-        self._last_request.set(now)
-        if result is Result.SUCCESS:
-            self._failures = 0
-            self._last_success.set(now)
-            if self._first_success is not None:
-                self._first_success.set(time.monotonic() - self._started)
-                self._first_success = None
-        else:
+        self._last_request = time.time()
+        if result is Result.FAILURE:
             self._failures += 1
-        self._success.set(self._failures == 0)
-        self._consecutive.set(self._failures)
+            return
+        self._failures = 0
+        self._last_success = self._last_request
+        if not self._first_success:
+            self._first_success = time.monotonic() - self._started
 
     def _code(self, code: int) -> Counter:
         if code not in self._codes:

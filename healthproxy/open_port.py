@@ -7,9 +7,11 @@ Knows nothing of how the app is asked. Must never let a byte of a request pass b
 from __future__ import annotations
 
 import asyncio
+import functools
 import http
 import ipaddress
 import re
+import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 
@@ -76,7 +78,12 @@ class OpenPort:
 
     def _open(self, connection: Connection) -> Callable[[bytes], None]:
         parser = HttpRequestParser(
-            self._unpaused, self._loop, MAX_REQUEST, max_line_size=MAX_TARGET, max_field_size=MAX_REQUEST
+            self._unpaused,
+            self._loop,
+            MAX_REQUEST,
+            max_line_size=MAX_TARGET,
+            max_field_size=MAX_REQUEST,
+            max_headers=MAX_REQUEST,
         )
         return _Request(self, connection, parser).receive
 
@@ -162,6 +169,11 @@ def _clean(value: str | None) -> str | None:
     return value
 
 
+@functools.lru_cache(maxsize=1)
+def _date(now: int) -> str:
+    return formatdate(now, usegmt=True)
+
+
 def _response(status: int, body: bytes, content_type: str, head_only: bool) -> bytes:
     try:
         phrase = http.HTTPStatus(status).phrase
@@ -170,5 +182,5 @@ def _response(status: int, body: bytes, content_type: str, head_only: bool) -> b
     allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
     bare = status in (204, 304)  # RFC 9110, 8.6: no Content-Length where there can be no content
     content = "" if bare else f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-    head = f"HTTP/1.1 {status} {phrase}\r\nDate: {formatdate(usegmt=True)}\r\n{allow}{content}Connection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status} {phrase}\r\nDate: {_date(int(time.time()))}\r\n{allow}{content}Connection: close\r\n\r\n"
     return head.encode() + (b"" if bare or head_only else body)

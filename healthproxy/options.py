@@ -65,4 +65,3 @@ def _make_parser() -> argparse.ArgumentParser:
         else:
             parser.add_argument(flag(name), metavar="VALUE", help=text)
     return parser
-

@@ -1,0 +1,213 @@
+"""Connections of the open port: bounded in number, size and time, whoever opens them."""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+import struct
+
+import pytest
+
+from healthproxy.connections import Bounds, Connection, Connections
+from tests import app
+from tests.sidecar import Caller, http_get, sidecar
+
+HELD = {"header_timeout": "0.3"}
+SILENT = 'healthproxy_refused_requests_total{reason="header_timeout"}'
+EVICTED = 'healthproxy_refused_requests_total{reason="evicted"}'
+
+
+async def hold(caller: Caller, number: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open connections and say nothing."""
+    return [await caller.connect() for _ in range(number)]
+
+
+def let_go(held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    for _, writer in held:
+        writer.transport.abort()
+
+
+async def test_a_caller_who_sends_nothing_is_closed_without_a_word_and_counted():
+    with app.closed_port() as port:
+        async with sidecar({"/healthy": http_get(port)}, **HELD) as caller:
+            started = asyncio.get_running_loop().time()
+            assert await caller.send(b"") == b""
+            took = asyncio.get_running_loop().time() - started
+            assert (await caller.metrics())[SILENT] == 1
+    assert 0.3 <= took < 0.6
+
+
+async def test_a_caller_who_sends_a_byte_now_and_then_has_no_more_time_than_one_who_sends_none():
+    with app.closed_port() as port:
+        async with sidecar({"/healthy": http_get(port)}, **HELD) as caller:
+            reader, writer = await caller.connect()
+            started = asyncio.get_running_loop().time()
+            for byte in b"GET /healthy HTTP/1.1":
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0.03)
+                if reader.at_eof():
+                    break
+            took = asyncio.get_running_loop().time() - started
+            writer.transport.abort()
+            assert (await caller.metrics())[SILENT] == 1
+    assert took < 0.5
+
+
+async def test_whoever_has_been_silent_longest_loses_his_place_to_one_who_speaks():
+    async with app.serving(app.answer()) as server:
+        async with sidecar({"/healthy": http_get(server.port)}, max_connections="8", header_timeout="5", min_interval="0") as caller:
+            held = await hold(caller, 8)
+            for _ in range(5):
+                assert (await caller.get()).status == 200
+            # The first probe took the first place; the other four found the place of the probe before them free again.
+            assert await held[0][0].read() == b""
+            metrics = await caller.metrics()
+            assert (metrics[EVICTED], metrics["healthproxy_open_connections"]) == (1, 7)
+            let_go(held)
+
+
+async def test_a_flood_of_silent_connections_does_not_keep_a_probe_out():
+    async with app.serving(app.answer()) as server:
+        async with sidecar({"/healthy": http_get(server.port)}, max_connections="16", header_timeout="5") as caller:
+            held = await hold(caller, 200)
+            assert (await caller.get()).status == 200
+            metrics = await caller.metrics()
+            assert metrics["healthproxy_open_connections"] <= 16
+            assert metrics[EVICTED] >= 184
+            let_go(held)
+
+
+async def test_when_everybody_waits_for_the_app_the_one_who_waits_longest_loses_his_place():
+    async with app.serving(app.by_path({"/hung": app.hang(), "/well": app.answer()})) as server:
+        table = {"/hung": http_get(server.port, "/hung"), "/well": http_get(server.port, "/well")}
+        async with sidecar(table, max_connections="4") as caller:
+            waiting = [asyncio.create_task(caller.send(b"GET /hung HTTP/1.0\r\n\r\n")) for _ in range(4)]
+            while server.connections == 0 or (await caller.metrics())["healthproxy_open_connections"] < 4:
+                await asyncio.sleep(0.005)
+            assert (await caller.get("/well")).status == 200
+            answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert sorted(answer[9:12] if isinstance(answer, bytes) else b"lost" for answer in answers) == [b"", b"504", b"504", b"504"]
+
+
+async def test_all_connections_are_forgotten_when_they_end():
+    async with app.serving(app.answer()) as server, sidecar({"/healthy": http_get(server.port)}, **HELD) as caller:
+        held = await hold(caller, 3)
+        for request in (b"GET /healthy HTTP/1.0\r\n\r\n", b"GET /nothing HTTP/1.0\r\n\r\n", b"garbage\r\n\r\n"):
+            await caller.send(request)
+        let_go(held)
+        async with asyncio.timeout(2):
+            while (await caller.metrics())["healthproxy_open_connections"]:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_refused_caller_reads_his_answer_though_he_still_sends():
+    with app.closed_port() as port:
+        async with sidecar({"/healthy": http_get(port)}, **HELD) as caller:
+            reader, writer = await caller.connect()
+            writer.write(b"POST /healthy HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n")
+            for _ in range(50):
+                writer.write(b"x" * 1000)
+                await asyncio.sleep(0)
+            assert (await reader.read()).startswith(b"HTTP/1.1 405 ")
+            writer.transport.abort()
+
+
+async def test_a_refused_caller_who_never_stops_sending_is_cut_off():
+    with app.closed_port() as port:
+        async with sidecar({"/healthy": http_get(port)}, header_timeout="5") as caller:
+            _, writer = await caller.connect()
+            writer.write(b"POST /healthy HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n")
+            with pytest.raises(ConnectionError):
+                async with asyncio.timeout(4):
+                    while True:
+                        writer.write(b"x" * 10_000)
+                        await writer.drain()
+            assert (await caller.metrics())["healthproxy_open_connections"] == 0
+
+
+async def test_a_caller_who_resets_his_connection_leaves_nothing_behind():
+    async with app.serving(app.after(0.02, app.answer())) as server, sidecar({"/healthy": http_get(server.port)}) as caller:
+        for request in (b"", b"GET /hea", b"GET /healthy HTTP/1.0\r\n\r\n", b"GET /nothing HTTP/1.0\r\n\r\n"):
+            _, writer = await caller.connect()
+            writer.write(request)
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        async with asyncio.timeout(2):
+            while (await caller.metrics())["healthproxy_open_connections"]:
+                await asyncio.sleep(0.01)
+        assert (await caller.get()).status == 200
+
+
+@pytest.fixture
+def _few_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_few_files")
+async def test_without_a_file_left_the_oldest_connection_makes_room_and_the_next_caller_is_served():
+    served: list[bytes] = []
+    refused: list[str] = []
+
+    def on_open(connection: Connection):
+        def receive(data: bytes) -> None:
+            served.append(data)
+            connection.finish(b"bye")
+
+        return receive
+
+    connections = Connections(Bounds(100, 5.0), on_open, refused.append)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    address = listener.getsockname()
+    connections.listen(listener)
+    silent = [socket.create_connection(address) for _ in range(5)]
+    while len(connections) < 5:
+        await asyncio.sleep(0.001)
+    last = socket.create_connection(address)
+    last.sendall(b"hello")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1 - 1, hard))
+    async with asyncio.timeout(2):
+        while not served:
+            await asyncio.sleep(0.001)
+    assert served == [b"hello"]
+    assert refused == ["evicted"]
+    connections.stop_listening()
+    connections.drop_all()
+    for sock in (*silent, last):
+        sock.close()
+
+
+async def test_with_nobody_to_make_room_accepting_pauses_instead_of_spinning(caplog):
+    caplog.set_level(logging.WARNING)
+    connections = Connections(Bounds(100, 5.0), lambda _: lambda _: None, lambda _: None)
+    listener = _OutOfFiles()
+    connections.listen(listener)
+    await asyncio.sleep(0.03)
+    assert listener.tries == 1
+    assert "cannot accept a connection" in caplog.text
+    await asyncio.sleep(0.04)
+    assert listener.tries == 2
+    connections.stop_listening()
+
+
+class _OutOfFiles(socket.socket):
+    """A listener that is always readable and never has a descriptor to give: the one thing no real socket does at will."""
+
+    def __init__(self) -> None:
+        ours, self._theirs = socket.socketpair()
+        self._theirs.send(b"x")
+        super().__init__(fileno=ours.detach())
+        self.tries = 0
+
+    def accept(self):
+        self.tries += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def close(self) -> None:
+        self._theirs.close()
+        super().close()

@@ -1,0 +1,67 @@
+"""`run_probe` at its boundary: every failure is a value, and a fault of our own is told as such."""
+
+import errno
+import socket
+import ssl
+
+import pytest
+
+from healthproxy.failures import explain
+from healthproxy.probe import Caller, HTTPGet, Probe, ProbeError, Reason, Result
+from healthproxy.probers import refuses, run_probe
+from tests import app
+
+CALLER = Caller("127.0.0.1", "kube-probe/1.36", "*/*")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (ProbeError(Reason.PROTOCOL, "said so"), Reason.PROTOCOL, "said so"),
+        (TimeoutError(), Reason.TIMEOUT, "no answer within 0.9 s"),
+        (ConnectionRefusedError(), Reason.REFUSED, "connection refused"),
+        (ConnectionResetError(), Reason.RESET, "connection reset"),
+        (BrokenPipeError(), Reason.RESET, "connection reset"),
+        (socket.gaierror(-2, "x"), Reason.REFUSED, "cannot resolve the app's host name"),
+        (OSError(errno.EHOSTUNREACH, "x"), Reason.REFUSED, "app's host unreachable"),
+        (OSError(errno.ETIMEDOUT, "x"), Reason.TIMEOUT, "no answer within 0.9 s"),
+        (ssl.SSLError(1, "x"), Reason.TLS, "TLS failed: handshake broken off"),
+    ],
+)
+def test_each_failure_has_its_reason_and_a_line_for_people(error, reason, detail):
+    outcome = explain(error, 0.9)
+    assert outcome is not None
+    assert (outcome.reason, outcome.detail) == (reason, detail)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "x"), OSError(errno.EADDRNOTAVAIL, "x"), KeyError("x"), ValueError("x")])
+def test_what_is_no_failure_of_the_app_is_not_blamed_on_it(error):
+    assert explain(error, 0.9) is None
+
+
+def test_every_reason_stands_for_one_result():
+    verdicts = {reason: reason.result for reason in Reason}
+    assert [reason for reason, result in verdicts.items() if result is Result.SUCCESS] == [Reason.OK, Reason.REDIRECT]
+    assert [reason for reason, result in verdicts.items() if result is Result.UNKNOWN] == [Reason.INTERNAL]
+
+
+async def test_a_fault_of_our_own_is_an_outcome_and_a_line_in_the_log(caplog):
+    probe = Probe("/x", HTTPGet(99_999))  # no configuration lets such a port through
+    outcome = await run_probe(probe, CALLER)
+    assert outcome.reason is Reason.INTERNAL
+    assert "probe /x: cannot ask the app" in caplog.text
+    assert "OverflowError" in caplog.text
+
+
+async def test_a_name_that_does_not_resolve_is_a_failure():
+    outcome = await run_probe(Probe("/x", HTTPGet(1, host="nowhere.invalid")), CALLER)
+    assert (outcome.reason, outcome.result) == (Reason.REFUSED, Result.FAILURE)
+
+
+async def test_an_app_is_gone_when_all_its_addresses_refuse():
+    async with app.serving() as server:
+        assert not await refuses("localhost", server.port, 0.2)
+        await server.stop()
+        assert await refuses("localhost", server.port, 0.2)
+    with app.full_backlog() as hung:
+        assert not await refuses("127.0.0.1", hung, 0.05)
