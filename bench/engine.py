@@ -80,7 +80,9 @@ def main() -> None:
 def report(app: str, probes: int, times: dict[str, list[float]], cpu: dict[str, float], memory: dict[str, float]) -> None:
     """Print the figures; "added" is the median less the median of asking the app directly."""
     median = {name: statistics.median(values) * 1e6 for name, values in times.items()}
-    print(f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, {app}, {os.cpu_count()} CPUs, {probes} probes each")
+    print(
+        f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, {app}, {os.cpu_count()} CPUs, {probes} probes each"
+    )
     print(f"{'':16}{'median µs':>10}{'added µs':>10}{'p99 µs':>10}{'CPU µs':>10}{'RSS MB':>10}")
     for name, values in times.items():
         p99 = statistics.quantiles(values, n=100)[98] * 1e6

@@ -19,7 +19,9 @@ def explain(error: Exception, deadline: float) -> Outcome | None:
         case TimeoutError():
             return Outcome(Reason.TIMEOUT, f"no answer within {deadline:g} s")
         case ssl.SSLError():
-            why = getattr(error, "verify_message", "") or (getattr(error, "reason", None) or "handshake broken off").lower().replace("_", " ")
+            why = getattr(error, "verify_message", "") or (
+                getattr(error, "reason", None) or "handshake broken off"
+            ).lower().replace("_", " ")
             return Outcome(Reason.TLS, f"TLS failed: {why}")
         case ConnectionRefusedError():
             return Outcome(Reason.REFUSED, "connection refused")

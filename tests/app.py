@@ -16,6 +16,7 @@ import socket
 import ssl
 import struct
 import tempfile
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -326,6 +327,54 @@ def wrong_name() -> ssl.SSLContext:
 
 
 @functools.cache
+def tls_1_2() -> ssl.SSLContext:
+    """Speak TLS 1.2 and nothing newer."""
+    context = _server_context(authority().issue_cert("127.0.0.1"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@functools.cache
+def tls_1_3() -> ssl.SSLContext:
+    """Speak TLS 1.3 and nothing older."""
+    context = _server_context(authority().issue_cert("127.0.0.1"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+@functools.cache
+def tls_1_1() -> ssl.SSLContext:
+    """Speak TLS 1.1, which is dead."""
+    context = _server_context(authority().issue_cert("127.0.0.1"))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+@functools.cache
+def cbc() -> ssl.SSLContext:
+    """Speak TLS 1.2 with one cipher suite of old Java apps alone."""
+    return _with_suite("ECDHE-RSA-AES128-SHA")
+
+
+@functools.cache
+def rsa_key_exchange() -> ssl.SSLContext:
+    """Speak TLS 1.2 without forward secrecy."""
+    return _with_suite("AES128-GCM-SHA256")
+
+
+@functools.cache
+def client_certificate() -> ssl.SSLContext:
+    """Insist on a client certificate, which the kubelet has not."""
+    context = _server_context(authority().issue_cert("127.0.0.1"))
+    authority().configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@functools.cache
 def weak_key() -> ssl.SSLContext:
     """Serve a self-signed certificate with an RSA key of 1024 bits, from an app that does not mind."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
@@ -347,6 +396,13 @@ def weak_key() -> ssl.SSLContext:
 def _server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
+    return context
+
+
+def _with_suite(suite: str) -> ssl.SSLContext:
+    context = _server_context(authority().issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(suite)
     return context
 
 

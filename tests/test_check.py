@@ -31,7 +31,10 @@ async def test_a_healthy_app_is_a_success_and_status_0(capsys):
     ("behaviour", "said"),
     [
         (app.answer(503), "failure: HTTP probe failed with statuscode: 503 ("),
-        (app.answer(302, headers=[("Location", "http://elsewhere.example/")]), "success, with a warning: HTTP 302, probe terminated redirects ("),
+        (
+            app.answer(302, headers=[("Location", "http://elsewhere.example/")]),
+            "success, with a warning: HTTP 302, probe terminated redirects (",
+        ),
         (app.hang(), "failure: no answer within 0.2 s ("),
         (app.raw(b"SSH-2.0-OpenSSH\r\n", then="close"), "failure: app did not answer in HTTP/1 ("),
     ],

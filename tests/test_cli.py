@@ -16,7 +16,9 @@ HEALTHPROXY = [sys.executable, "-m", "healthproxy"]
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run healthproxy to its end."""
-    return subprocess.run([*HEALTHPROXY, *arguments], capture_output=True, text=True, timeout=30, env=clean(environment), check=False)
+    return subprocess.run(
+        [*HEALTHPROXY, *arguments], capture_output=True, text=True, timeout=30, env=clean(environment), check=False
+    )
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
@@ -78,7 +80,16 @@ def test_more_connections_than_open_files_are_refused():
 
 
 def test_serve_says_where_it_listens_and_ends_on_sigterm():
-    arguments = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--probe", "http://127.0.0.1:1/x"]
+    arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+        "--probe",
+        "http://127.0.0.1:1/x",
+    ]
     with subprocess.Popen([*HEALTHPROXY, *arguments], stderr=subprocess.PIPE, text=True, env=clean({})) as sidecar:
         assert sidecar.stderr is not None
         started = json.loads(sidecar.stderr.readline())
@@ -92,7 +103,9 @@ def test_serve_says_where_it_listens_and_ends_on_sigterm():
 
 
 def test_the_demo_shows_the_main_job_and_ends_cleanly_on_ctrl_c():
-    with subprocess.Popen([*HEALTHPROXY, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean({})) as demo:
+    with subprocess.Popen(
+        [*HEALTHPROXY, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean({})
+    ) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         lines = iter(demo.stdout.readline, "")

@@ -169,7 +169,8 @@ def test_all_problems_of_all_sources_are_told_at_once(tmp_path):
     [
         (
             {"exec": {"command": ["true"]}},
-            ".exec: cannot be used; no command can be run in the app's container from here; use httpGet, or leave this probe with the app",
+            ".exec: cannot be used; no command can be run in the app's container from here; use httpGet, "
+            "or leave this probe with the app",
         ),
         (
             {"httpGet": {"port": "http"}},
@@ -178,11 +179,17 @@ def test_all_problems_of_all_sources_are_told_at_once(tmp_path):
         ({"httpGet": {"port": 80}, "timeoutSeconds": 0}, ".timeoutSeconds: 0 is not positive; give seconds above 0"),
         ({"httpGet": {"port": 80}, "timeoutSeconds": -1}, ".timeoutSeconds: -1 is not positive; give seconds above 0"),
         ({"httpGet": {"port": 80}, "failureThreshold": 0}, ".failureThreshold: 0 is no count; give a whole number, 1 or more"),
-        ({"httpGet": {"port": 80}, "periodSecond": 1}, ".periodSecond: unknown field; remove it, or check its spelling against a Pod spec"),
+        (
+            {"httpGet": {"port": 80}, "periodSecond": 1},
+            ".periodSecond: unknown field; remove it, or check its spelling against a Pod spec",
+        ),
         ({"httpGet": {"port": 80, "scheme": "FTP"}}, ".httpGet.scheme: 'FTP' is not known; give one of HTTP, HTTPS"),
         ({"httpGet": {"port": 80, "path": "//h/x"}}, ".httpGet.path: '//h/x' is no path; write one like /healthy"),
         ({"httpGet": {"port": 80, "path": "/x?a b"}}, ".httpGet.path: '/x?a b' has a blank in its query; write %20"),
-        ({"httpGet": {"port": 80, "host": "a/b"}}, ".httpGet.host: 'a/b' is no host; give a name or an address, without port and brackets"),
+        (
+            {"httpGet": {"port": 80, "host": "a/b"}},
+            ".httpGet.host: 'a/b' is no host; give a name or an address, without port and brackets",
+        ),
         (
             {"httpGet": {"port": 80, "httpHeaders": [{"name": "a b", "value": "c"}]}},
             ".httpGet.httpHeaders: 'a b' is no header name; use letters, digits and hyphens",
@@ -213,14 +220,22 @@ def test_a_stanza_that_cannot_be_served_is_refused_with_what_to_do(stanza, said)
 @pytest.mark.parametrize("kind", ["tcpSocket", "grpc", "allOf", "anyOf"])
 def test_kinds_that_this_version_does_not_know_are_refused_as_such(kind):
     (line,) = refusals({kind: {"port": 5432}})
-    assert line == f".{kind}: cannot be used; this version asks over HTTP and HTTPS only: give the app's health endpoint as httpGet"
+    assert (
+        line == f".{kind}: cannot be used; this version asks over HTTP and HTTPS only: give the app's health endpoint as httpGet"
+    )
 
 
 @pytest.mark.parametrize(
     ("short", "said"),
     [
-        ("tcp://h:1", "tcp:// cannot be used; this version asks over HTTP and HTTPS only: give the app's health endpoint as httpGet"),
-        ("grpcs://h:1/s", "grpcs:// cannot be used; this version asks over HTTP and HTTPS only: give the app's health endpoint as httpGet"),
+        (
+            "tcp://h:1",
+            "tcp:// cannot be used; this version asks over HTTP and HTTPS only: give the app's health endpoint as httpGet",
+        ),
+        (
+            "grpcs://h:1/s",
+            "grpcs:// cannot be used; this version asks over HTTP and HTTPS only: give the app's health endpoint as httpGet",
+        ),
         ("ftp://h:1", "is no target; write http://HOST:PORT/PATH or https://HOST:PORT/PATH"),
         ("h:8080/x", "is no target; write [/KEY=]http://HOST:PORT/PATH"),
         ("http://h:0/", "has no port from 1 to 65535; write http://HOST:PORT/PATH"),
@@ -257,7 +272,13 @@ def test_two_keys_alike_are_refused_in_every_source(tmp_path):
 
 @pytest.mark.parametrize(
     "probe",
-    ["/x=http://127.0.0.1:15180/", "/x=http://localhost:15190/", "/x=http://[::1]:15180/", "/x=http://10.0.0.7:15180/", "/x=http://0.0.0.0:15190/"],
+    [
+        "/x=http://127.0.0.1:15180/",
+        "/x=http://localhost:15190/",
+        "/x=http://[::1]:15180/",
+        "/x=http://10.0.0.7:15180/",
+        "/x=http://0.0.0.0:15190/",
+    ],
 )
 def test_a_target_that_is_our_own_port_is_refused(probe):
     assert problems({"probe": [probe], "app_host": "10.0.0.7"}) == [
@@ -339,5 +360,13 @@ def test_the_readme_lists_every_option_with_its_default():
     defaults = dump_config(parse_config({}, {}))
     for name in OPTIONS:
         default = defaults[file_key(name)]
-        shown = "any" if default == [] else "off" if default is False else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        shown = (
+            "any"
+            if default == []
+            else "off"
+            if default is False
+            else f"`{default:g}`"
+            if isinstance(default, float)
+            else f"`{default}`"
+        )
         assert f"| `{flag(name)}` | {shown} |" in readme, name

@@ -55,16 +55,18 @@ async def test_a_caller_who_sends_a_byte_now_and_then_has_no_more_time_than_one_
 
 
 async def test_whoever_has_been_silent_longest_loses_his_place_to_one_who_speaks():
-    async with app.serving(app.answer()) as server:
-        async with sidecar({"/healthy": http_get(server.port)}, max_connections="8", header_timeout="5", min_interval="0") as caller:
-            held = await hold(caller, 8)
-            for _ in range(5):
-                assert (await caller.get()).status == 200
-            # The first probe took the first place; the other four found the place of the probe before them free again.
-            assert await held[0][0].read() == b""
-            metrics = await caller.metrics()
-            assert (metrics[EVICTED], metrics["healthproxy_open_connections"]) == (1, 7)
-            let_go(held)
+    async with (
+        app.serving(app.answer()) as server,
+        sidecar({"/healthy": http_get(server.port)}, max_connections="8", header_timeout="5", min_interval="0") as caller,
+    ):
+        held = await hold(caller, 8)
+        for _ in range(5):
+            assert (await caller.get()).status == 200
+        # The first probe took the first place; the other four found the place of the probe before them free again.
+        assert await held[0][0].read() == b""
+        metrics = await caller.metrics()
+        assert (metrics[EVICTED], metrics["healthproxy_open_connections"]) == (1, 7)
+        let_go(held)
 
 
 async def test_a_flood_of_silent_connections_does_not_keep_a_probe_out():

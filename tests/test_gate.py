@@ -18,6 +18,7 @@ class Scene:
         self.asked: list[Caller] = []
         self.observed: list[Outcome] = []
         self.shared = 0
+        self.answers: list[Outcome] = []
         self.app: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.gate = Gate(PROBE, min_interval, self._ask_app, lambda _, outcome: self.observed.append(outcome), self._count)
 
@@ -37,11 +38,11 @@ class Scene:
 
 
 async def test_fifty_callers_at_once_cause_one_request_to_the_app():
-    scene, answers = Scene(), []
+    scene = Scene()
     for _ in range(50):
-        scene.gate.ask(CALLER, answers.append)
+        scene.gate.ask(CALLER, scene.answers.append)
     await scene.answer(WELL)
-    assert answers == [WELL] * 50
+    assert scene.answers == [WELL] * 50
     assert len(scene.asked) == 1
     assert scene.observed == [WELL]
     assert scene.shared == 49
@@ -49,42 +50,42 @@ async def test_fifty_callers_at_once_cause_one_request_to_the_app():
 
 async def test_within_min_interval_the_last_outcome_is_the_answer_failure_or_not():
     for outcome in (WELL, SICK):
-        scene, answers = Scene(), []
-        scene.gate.ask(CALLER, answers.append)
+        scene = Scene()
+        scene.gate.ask(CALLER, scene.answers.append)
         await scene.answer(outcome)
-        scene.gate.ask(CALLER, answers.append)
-        assert answers == [outcome, outcome]
+        scene.gate.ask(CALLER, scene.answers.append)
+        assert scene.answers == [outcome, outcome]
         assert (len(scene.asked), scene.shared) == (1, 1)
 
 
 async def test_after_min_interval_the_app_is_asked_afresh():
     for outcome in (WELL, SICK):
-        scene, answers = Scene(min_interval=0.01), []
-        scene.gate.ask(CALLER, answers.append)
+        scene = Scene(min_interval=0.01)
+        scene.gate.ask(CALLER, scene.answers.append)
         await scene.answer(outcome)
         await asyncio.sleep(0.02)
-        scene.gate.ask(CALLER, answers.append)
+        scene.gate.ask(CALLER, scene.answers.append)
         await scene.answer(WELL)
-        assert answers == [outcome, WELL]
+        assert scene.answers == [outcome, WELL]
         assert scene.shared == 0
 
 
 async def test_min_interval_counts_from_the_start_of_a_request():
-    scene, answers = Scene(min_interval=0.01), []
-    scene.gate.ask(CALLER, answers.append)
+    scene = Scene(min_interval=0.01)
+    scene.gate.ask(CALLER, scene.answers.append)
     await asyncio.sleep(0.02)
     await scene.answer(SICK)
-    scene.gate.ask(CALLER, answers.append)
+    scene.gate.ask(CALLER, scene.answers.append)
     await scene.answer(WELL)
-    assert answers == [SICK, WELL]
+    assert scene.answers == [SICK, WELL]
 
 
 async def test_without_min_interval_callers_one_after_the_other_share_nothing():
-    scene, answers = Scene(min_interval=0.0), []
+    scene = Scene(min_interval=0.0)
     for outcome in (WELL, SICK):
-        scene.gate.ask(CALLER, answers.append)
+        scene.gate.ask(CALLER, scene.answers.append)
         await scene.answer(outcome)
-    assert answers == [WELL, SICK]
+    assert scene.answers == [WELL, SICK]
     assert scene.shared == 0
 
 

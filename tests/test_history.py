@@ -23,7 +23,16 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def test_a_probes_life_is_told_in_its_changes(log):
     now = 0.0
     history = History(clock=lambda: now)
-    for now, outcome in ((1.0, HUNG), (2.0, SICK), (3.5, WELL), (4.0, WELL), (5.0, OUR_FAULT), (6.0, SICK), (7.0, HUNG), (36.25, WELL)):
+    for now, outcome in (  # noqa: B007 - the clock reads it
+        (1.0, HUNG),
+        (2.0, SICK),
+        (3.5, WELL),
+        (4.0, WELL),
+        (5.0, OUR_FAULT),
+        (6.0, SICK),
+        (7.0, HUNG),
+        (36.25, WELL),
+    ):
         history.observe(PROBE, outcome)
     assert log.messages == [
         "probe /healthy fails: no answer within 0.9 s",

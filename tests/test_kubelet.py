@@ -17,7 +17,8 @@ def request_for(path: str = "/h", host: str = "10.1.0.87", caller: Caller = KUBE
 
 def test_the_request_is_the_one_captured_from_a_kubelet():
     assert request_for("/healthz") == (
-        b"GET /healthz HTTP/1.1\r\nHost: 10.1.0.87:8080\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        b"GET /healthz HTTP/1.1\r\nHost: 10.1.0.87:8080\r\n"
+        b"User-Agent: kube-probe/1.36\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
 
 
@@ -33,7 +34,10 @@ def test_a_host_that_the_pod_spec_names_is_the_one_in_the_request():
 @pytest.mark.parametrize(
     ("headers", "lines"),
     [
-        ({"x_foo": "1", "Accept": "", "aaa": "b", "zzz": "  y "}, b"User-Agent: kube-probe/1.36\r\nAaa: b\r\nX-Foo: 1\r\nZzz: y\r\n"),
+        (
+            {"x_foo": "1", "Accept": "", "aaa": "b", "zzz": "  y "},
+            b"User-Agent: kube-probe/1.36\r\nAaa: b\r\nX-Foo: 1\r\nZzz: y\r\n",
+        ),
         (
             {"accept_language": "de", "a_b": "c", "User_Agent": "me"},
             b"User-Agent: me\r\nA-B: c\r\nAccept: */*\r\nAccept-Language: de\r\n",
@@ -169,7 +173,14 @@ def test_only_the_five_redirects_lead_anywhere(code):
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(200, Reason.OK), (299, Reason.OK), (300, Reason.REDIRECT), (399, Reason.REDIRECT), (400, Reason.STATUS), (599, Reason.STATUS)],
+    [
+        (200, Reason.OK),
+        (299, Reason.OK),
+        (300, Reason.REDIRECT),
+        (399, Reason.REDIRECT),
+        (400, Reason.STATUS),
+        (599, Reason.STATUS),
+    ],
 )
 def test_success_is_from_200_to_399(code, reason):
     assert judge(code) is reason

@@ -151,7 +151,9 @@ def test_failures_in_a_row_are_counted_and_a_success_ends_the_row(metrics):
     seen = []
     for reason in (Reason.STATUS, Reason.TIMEOUT, Reason.OK, Reason.REFUSED):
         metrics.observe(PROBE, Outcome(reason, ""))
-        seen.append((sample(metrics, "probe_consecutive_failures", probe="/healthy"), sample(metrics, "probe_success", probe="/healthy")))
+        seen.append(
+            (sample(metrics, "probe_consecutive_failures", probe="/healthy"), sample(metrics, "probe_success", probe="/healthy"))
+        )
     assert seen == [(1, 0), (2, 0), (0, 1), (1, 0)]
 
 
@@ -176,5 +178,8 @@ def test_two_sidecars_in_one_process_do_not_share_a_metric(metrics):
     other = Metrics([PROBE], lambda: 0)
     metrics.refused("body")
     metrics.shared(PROBE)
-    assert (sample(metrics, "refused_requests_total", reason="body"), sample(other, "refused_requests_total", reason="body")) == (1, 0)
+    assert (sample(metrics, "refused_requests_total", reason="body"), sample(other, "refused_requests_total", reason="body")) == (
+        1,
+        0,
+    )
     assert sample(metrics, "shared_answers_total", probe="/healthy") == 1

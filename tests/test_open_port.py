@@ -45,8 +45,9 @@ async def test_configured_headers_and_host_are_sent_and_go_before_the_callers():
 async def test_of_a_callers_headers_only_user_agent_and_accept_reach_the_app():
     async with app.serving(app.answer()) as server, sidecar({"/healthy": http_get(server.port)}) as caller:
         await caller.ask(
-            b"GET /healthy HTTP/1.1\r\nHost: x\r\nUser-Agent: me\r\nAccept: text/html\r\nAuthorization: Basic eA==\r\nCookie: a=b\r\n"
-            b"X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nReferer: http://x/\r\nRange: bytes=0-1\r\nAccept-Encoding: gzip\r\n\r\n"
+            b"GET /healthy HTTP/1.1\r\nHost: x\r\nUser-Agent: me\r\nAccept: text/html\r\nAuthorization: Basic eA==\r\n"
+            b"Cookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nReferer: http://x/\r\n"
+            b"Range: bytes=0-1\r\nAccept-Encoding: gzip\r\n\r\n"
         )
     expected = f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: me\r\nAccept: text/html\r\n"
     assert server.requests == [expected.encode() + b"Connection: close\r\n\r\n"]

@@ -16,7 +16,12 @@ from healthproxy.values import Address
 from tests import app
 from tests.sidecar import Caller, http_get, sidecar
 
-MINE = ("healthproxy_probes_total", "healthproxy_app_responses_total", "healthproxy_probe_success", "healthproxy_probe_consecutive")
+MINE = (
+    "healthproxy_probes_total",
+    "healthproxy_app_responses_total",
+    "healthproxy_probe_success",
+    "healthproxy_probe_consecutive",
+)
 
 
 async def shown(caller: Caller) -> list[str]:
@@ -78,7 +83,9 @@ async def test_probes_of_one_sidecar_are_counted_apart():
     assert (metrics['healthproxy_probe_success{probe="/a"}'], metrics['healthproxy_probe_success{probe="/b"}']) == (1, 0)
 
 
-@pytest.mark.parametrize(("path", "status"), [(b"/", 200), (b"/livez", 200), (b"/readyz", 200), (b"/metrics", 200), (b"/healthy", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"), [(b"/", 200), (b"/livez", 200), (b"/readyz", 200), (b"/metrics", 200), (b"/healthy", 404)]
+)
 async def test_the_admin_port_serves_metrics_and_own_health_and_no_probe(path, status):
     async with app.serving(app.answer()) as server, sidecar({"/healthy": http_get(server.port)}) as caller:
         answer = await caller.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", caller.admin_port)
@@ -127,7 +134,10 @@ def test_a_port_that_is_taken_is_told_by_option_and_address():
 
 
 def test_a_host_that_does_not_resolve_is_told():
-    with pytest.raises(StartError, match="--listen nowhere.invalid:1: cannot listen: "), listening("--listen", Address("nowhere.invalid", 1)):
+    with (
+        pytest.raises(StartError, match=r"--listen nowhere\.invalid:1: cannot listen: "),
+        listening("--listen", Address("nowhere.invalid", 1)),
+    ):
         pass
 
 

@@ -80,7 +80,9 @@ def test_what_is_no_network_is_refused(raw):
         values.networks(raw)
 
 
-@pytest.mark.parametrize(("raw", "expected"), [("true", True), ("YES", True), (True, True), ("0", False), (False, False), ("off", False)])
+@pytest.mark.parametrize(
+    ("raw", "expected"), [("true", True), ("YES", True), (True, True), ("0", False), (False, False), ("off", False)]
+)
 def test_yes_and_no_have_their_usual_spellings(raw, expected):
     assert values.boolean(raw) is expected
 

@@ -18,7 +18,9 @@ from tests.app import (
     after,
     answer,
     by_path,
+    cbc,
     chain,
+    client_certificate,
     closed_port,
     drip,
     endless,
@@ -27,7 +29,11 @@ from tests.app import (
     hang,
     raw,
     redirect,
+    rsa_key_exchange,
     serving,
+    tls_1_1,
+    tls_1_2,
+    tls_1_3,
     truncate_tls,
     trusted,
     unknown_ca,
@@ -180,6 +186,8 @@ def _redirects() -> Iterator[Row]:
     yield Row("redirect to an absolute Location of the same origin", on(here), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("//{origin}/there"), "/there": OK})
     yield Row("redirect to a Location without scheme, of the same origin", on(here), "success", 200, FOLLOW)
+    here = by_path({"/healthy": redirect("http://user@{origin}/there"), "/there": OK})
+    yield Row("redirect to an absolute Location with a user name", on(here), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("?again"), "/healthy?again": OK})
     yield Row("redirect to a query alone", on(here), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("there"), "/there": OK})
@@ -202,6 +210,7 @@ def _redirects_out_of_origin() -> Iterator[Row]:
         ("another host without scheme", "//app.invalid/", HOST),
         ("a mailto address", "mailto:app@app.invalid", HOST),
         ("a file", "file:///etc/passwd", HOST),
+        ("an impossible port of another host", "http://app.invalid:99999/", HOST),
         ("an empty Location", "", NO_LOCATION),
     ):
         yield Row(f"redirect to {name}", on(redirect(location, body=SECRET)), "warning", 302, source)
@@ -445,6 +454,14 @@ def _tls() -> Iterator[Row]:
         ("a certificate with a weak key", weak_key),
     ):
         yield Row(f"https with {name}", on(OK, context), "success", 200, NO_VERIFY, scheme="https")
+    for name, context in (("TLS 1.2 alone", tls_1_2), ("TLS 1.3 alone", tls_1_3), ("a CBC suite alone", cbc)):
+        yield Row(f"https with {name}", on(OK, context), "success", 200, TLS, scheme="https")
+    for name, context in (
+        ("TLS 1.1 alone", tls_1_1),
+        ("a suite without forward secrecy", rsa_key_exchange),
+        ("a client certificate demanded", client_certificate),
+    ):
+        yield Row(f"https with {name}", on(OK, context), "failure", 502, TLS, scheme="https")
     yield Row("https and status 503", on(answer(503, SECRET), trusted), "failure", 503, STATUS, scheme="https")
     yield Row("https and a redirect chain", on(chain(9, end=OK), trusted), "success", 200, TEN, scheme="https")
     absolute = chain(1, "https://{origin}/hop/{next}", OK)
