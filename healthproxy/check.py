@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import http.client
 import io
+import re
 import socket
 import sys
 import time
@@ -22,7 +23,8 @@ from healthproxy.probe import Caller, HTTPGet, Outcome, ProbeError, Reason, Resu
 from healthproxy.stanza import parse_target
 from healthproxy.tls import server_name, tls_context
 
-BROKEN_OFF = "connection closed before the answer was complete"
+_FOLD = re.compile(r"\r\n[ \t]+")
+http.client._MAXLINE = http.client._MAXHEADERS = kubelet.MAX_HEAD  # type: ignore[attr-defined]  # noqa: SLF001 - bounds of Go
 
 
 def run_check(arguments: list[str], environment: Mapping[str, str]) -> int:
@@ -97,16 +99,19 @@ def _ask(action: HTTPGet, deadline: float) -> Outcome:
     for _ in range(kubelet.MAX_REQUESTS):
         with _connect(action, deadline) as sock:
             sock.sendall(request.encode())
-            answer = _read_head(io.BufferedReader(_Incoming(sock, deadline)))
-            following = kubelet.next_request(request, answer.status, answer.getheader("Location", ""))
+            reader = _Reader(_Incoming(sock, deadline))
+            answer = _read_head(reader)
+            # The parser decodes headers as Latin-1; what the app sent is bytes.
+            location = answer.getheader("Location", "").encode("latin-1").decode(errors="surrogateescape")
+            following = kubelet.next_request(request, answer.status, location)
             if following is None:
-                body = _read_body(answer, kubelet.MAX_BODY)
+                body = _read_body(answer, reader, kubelet.MAX_BODY)
                 content_type = answer.getheader("Content-Type", "")
                 detail = f"app answered {answer.status}"
                 return Outcome(kubelet.judge(answer.status), detail, answer.status, 0.0, body, content_type)
             if answer.length is None or answer.length <= kubelet.MAX_REDIRECT_BODY:
                 with contextlib.suppress(ConnectionError, ProbeError):
-                    _read_body(answer, kubelet.MAX_REDIRECT_BODY)
+                    _read_body(answer, reader, kubelet.MAX_REDIRECT_BODY)
             request = following
     raise ProbeError(Reason.PROTOCOL, f"stopped after {kubelet.MAX_REQUESTS} redirects")
 
@@ -130,54 +135,64 @@ def _left(deadline: float) -> float:
 
 
 class _Incoming(io.RawIOBase):
-    """What the app sends, until the deadline; the parser takes it for a socket."""
+    """What the app sends, until the deadline."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self._deadline = deadline
+        self.received = 0
+        """Bytes."""
+        self.ended = False
+        """Whether the end of the connection has been read."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_left(self._deadline))
-        return self._sock.recv_into(buffer)
+        size = self._sock.recv_into(buffer)
+        self.received += size
+        self.ended = size == 0
+        return size
 
 
-class _Kept:
-    """Hands one buffered reader to several answers in a row, for 1xx answers come before the real one."""
+class _Reader(io.BufferedReader):
+    """Passes for a socket with the parser, and outlives each answer: 1xx answers come before the real one."""
 
-    def __init__(self, reader: io.BufferedReader) -> None:
-        self._reader = reader
+    raw: _Incoming
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return self._reader
+        return self
+
+    def close(self) -> None:
+        pass
 
 
-def _read_head(reader: io.BufferedReader) -> http.client.HTTPResponse:
-    for _ in range(kubelet.MAX_INFORMATIONAL + 1):
-        answer = http.client.HTTPResponse(_Kept(reader), method="GET")  # type: ignore[arg-type]  # all it asks of a socket
+def _read_head(reader: _Reader) -> http.client.HTTPResponse:
+    while True:
+        answer = http.client.HTTPResponse(reader, method="GET")  # type: ignore[arg-type]  # all it asks of a socket
         try:
             answer.begin()
         except http.client.RemoteDisconnected:
-            raise ProbeError(Reason.RESET, BROKEN_OFF) from None
+            raise ProbeError(Reason.RESET, kubelet.BROKEN_OFF) from None
         except (http.client.HTTPException, ValueError):
-            raise ProbeError(Reason.PROTOCOL, "app did not answer in HTTP/1") from None
-        lengths = set(answer.headers.get_all("Content-Length", []))
-        if len(lengths) > 1 or not all(length.isdecimal() for length in lengths):
-            raise ProbeError(Reason.PROTOCOL, "app did not answer in HTTP/1")
-        if not 100 <= answer.status < 200:
+            raise ProbeError(Reason.PROTOCOL, kubelet.NOT_HTTP) from None
+        if reader.raw.ended:  # which the parser takes for the end of the headers
+            raise ProbeError(Reason.RESET, kubelet.BROKEN_OFF)
+        if answer.headers.defects:
+            raise ProbeError(Reason.PROTOCOL, kubelet.NOT_HTTP)
+        kubelet.check_head(answer.status, [(name, _FOLD.sub(" ", value)) for name, value in answer.getheaders()])
+        if answer.status >= 200:
             return answer
-        if answer.status == 101:
-            break
-    raise ProbeError(Reason.PROTOCOL, f"app answered {answer.status} in place of a real status")
+        if answer.status == 101 or reader.raw.received > kubelet.MAX_HEAD:
+            raise ProbeError(Reason.PROTOCOL, f"app answered {answer.status} in place of a real status")
 
 
-def _read_body(answer: http.client.HTTPResponse, limit: int) -> bytes:
+def _read_body(answer: http.client.HTTPResponse, reader: _Reader, limit: int) -> bytes:
     try:
         body = answer.read(limit)
     except http.client.HTTPException:
-        raise ProbeError(Reason.RESET, BROKEN_OFF) from None
-    if len(body) < limit and answer.length:
-        raise ProbeError(Reason.RESET, BROKEN_OFF)
+        raise ProbeError(Reason.RESET, kubelet.BROKEN_OFF) from None
+    if len(body) < limit and (answer.length or (answer.chunked and reader.raw.ended)):
+        raise ProbeError(Reason.RESET, kubelet.BROKEN_OFF)
     return body

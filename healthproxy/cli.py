@@ -15,9 +15,10 @@ COMMANDS = ("serve", "check", "demo")
 
 def main() -> NoReturn:
     """Run the command that the process was started with."""
-    # As PID 1 a signal without a handler is lost, and imports take most of a start-up: until `serve` is ready, stop at once.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
+    if sys.argv[1:2] != ["check"]:  # which has no verdict to give when it is stopped
+        # As PID 1 a signal without a handler is lost, and imports take most of a start-up: until `serve` is ready, stop at once.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(0))
     sys.exit(run(sys.argv[1:], dict(os.environ)))
 
 

@@ -169,6 +169,7 @@ class Connection:
     def close(self) -> None:
         """End the connection; does no harm twice."""
         self._stop()
+        self._receive = _nobody  # else each connection would wait for the garbage collector
         self._all.left(self)
         self._sock.close()
 
@@ -211,3 +212,7 @@ class Connection:
         if self._reading:
             self._reading = False
             self._all.loop.remove_reader(self._sock)
+
+
+def _nobody(_: bytes) -> None:
+    """Receive nothing any more."""

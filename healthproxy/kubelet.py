@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
 
@@ -22,15 +22,20 @@ MAX_BODY = 10 * 1024
 """Bytes of an answer's body that are read; more is neither needed nor an error."""
 MAX_REQUESTS = 10
 """Requests of one probe: the first one and nine redirects; the tenth redirect is a failure."""
-MAX_INFORMATIONAL = 5
-"""1xx answers before the real one."""
+MAX_HEAD = 1024 * 1024
+"""Bytes of status line and headers, 1xx answers included; Go's client allows ten times as much."""
 MAX_REDIRECT_BODY = 2 * 1024
 """Bytes of a followed redirect's body that are waited for."""
+
+BROKEN_OFF = "connection closed before the answer was complete"
+NOT_HTTP = "app did not answer in HTTP/1"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PATH_AS_IS = re.compile(r"(?:[A-Za-z0-9\-_.~!$&'()*+,/:;=@\[\]]|%[0-9A-Fa-f]{2})*")
+_BAD_PORT = re.compile(r":[^\]:@]*[^\]:@0-9][^\]:@]*$")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NEVER_SENT = frozenset({"Host", "Content-Length", "Transfer-Encoding", "Trailer"})
 """Header fields that Go's client writes itself or not at all, whatever `httpHeaders` says."""
@@ -138,11 +143,10 @@ def next_request(request: Request, code: int, location: str) -> Request | None:
         return None
     try:
         there = _resolve(request.url, location)
-        same = there is not None and _origin(there) == _origin(urlsplit(request.url))
+        if there is None or not _same_origin(there, urlsplit(request.url)):
+            return None
     except ValueError:
         raise ProbeError(Reason.PROTOCOL, "redirect to something that is no URL") from None
-    if there is None or not same:
-        return None
     return replace(
         request,
         authority=there.netloc,
@@ -150,6 +154,24 @@ def next_request(request: Request, code: int, location: str) -> Request | None:
         host_header=there.netloc if urlsplit(location).scheme else request.host_header,
         referer=request.url,
     )
+
+
+def check_head(code: int, fields: Iterable[tuple[str, str]]) -> None:
+    """Hold an answer's head against what Go's client accepts, where the parsers at hand are laxer.
+
+    Raises ProbeError for a status that is none, a header with control characters or without a proper name, a framing by anything
+    but Content-Length or `Transfer-Encoding: chunked`, and Content-Lengths that contradict each other.
+    """
+    encodings, lengths, clean = [], set(), code >= 100
+    for name, value in fields:
+        clean = clean and name.isascii() and name.strip() != "" and not _CONTROL_BUT_TAB.search(value)
+        if name.lower() == "transfer-encoding":
+            encodings.append(value.lower())
+        elif name.lower() == "content-length":
+            lengths.add(value)
+    by_length = not encodings and len(lengths) <= 1 and all(map(str.isdecimal, lengths))
+    if not clean or not (by_length or encodings == ["chunked"]):
+        raise ProbeError(Reason.PROTOCOL, NOT_HTTP)
 
 
 def judge(code: int) -> Reason:
@@ -172,9 +194,17 @@ def _resolve(base: str, location: str) -> SplitResult | None:
     return urlsplit(urljoin(base, location))
 
 
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None, str | None]:
-    """Scheme, host, port and user: a redirect that adds a user name is not to the app's own origin."""
-    return url.scheme, url.hostname, url.port or DEFAULT_PORT.get(url.scheme), url.username
+def _same_origin(there: SplitResult, here: SplitResult) -> bool:
+    """Compare host, scheme and port; a redirect that adds a user name is not to the app's own origin.
+
+    Raises ValueError for a port that is none: a name anywhere, a number out of range on the host itself, as in Go.
+    """
+    if _BAD_PORT.search(there.netloc):
+        raise ValueError(there.netloc)
+    if there.hostname != here.hostname or there.username is not None:
+        return False
+    default = DEFAULT_PORT.get(there.scheme)
+    return (there.scheme, there.port or default) == (here.scheme, here.port or default)
 
 
 def _wire_order(field: tuple[str, str]) -> tuple[bool, str]:

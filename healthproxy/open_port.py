@@ -10,6 +10,7 @@ import asyncio
 import functools
 import http
 import ipaddress
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from healthproxy.connections import Bounds, Connection, Connections
 from healthproxy.gate import Gate
 from healthproxy.probe import Caller, Outcome, Reason
+
+log = logging.getLogger(__name__)
 
 OWN_HEALTH = ("/-/ready", "/-/healthy")
 """healthproxy's own health; never touches the app."""
@@ -111,7 +114,11 @@ class _Request:
             self._malformed(error)
             return
         if messages:
-            self._serve(messages[0][0])
+            try:
+                self._serve(messages[0][0])
+            except Exception:
+                log.exception("cannot serve a request")
+                self._finish(500, b"healthproxy failed; its log says why\n")
         elif self._received >= MAX_REQUEST:
             self._refuse("too_large", 431, "headers too large")
 
@@ -130,12 +137,9 @@ class _Request:
         elif (gate := self._port.gates.get(request.path)) is None:
             self._refuse("unknown_path", 404, "no such probe")
         else:
+            user_agent, accept = request.headers.get("User-Agent"), request.headers.get("Accept")
+            caller = Caller(self._connection.host, _clean(user_agent), _clean(accept))
             self._connection.heard()
-            caller = Caller(
-                self._connection.host,
-                _clean(request.headers.get("User-Agent")),
-                _clean(request.headers.get("Accept")),
-            )
             gate.ask(caller, self._answer_exposed if gate.probe.expose_body else self._answer)
 
     def _answer(self, outcome: Outcome) -> None:

@@ -96,18 +96,18 @@ class App:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _current.set(self)
         try:
-            if self._tls is not None:
-                await writer.start_tls(self._tls)
-            head = b"" if self._at_once else await reader.readuntil(b"\r\n\r\n")
-            self.requests += [head] if head else []
-            await self.behaviour(reader, writer, head)
-        except (OSError, EOFError):
-            pass  # the client left, or never spoke our language
-        except asyncio.CancelledError:
-            writer.transport.abort()
-            raise
-        finally:
+            with contextlib.suppress(OSError, EOFError):  # the client left, or never spoke our language
+                await self._converse(reader, writer)
             await _close(writer)
+        finally:
+            writer.transport.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._tls is not None:
+            await writer.start_tls(self._tls)
+        head = b"" if self._at_once else await reader.readuntil(b"\r\n\r\n")
+        self.requests += [head] if head else []
+        await self.behaviour(reader, writer, head)
 
 
 @contextlib.asynccontextmanager
@@ -415,11 +415,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 async def _close(writer: asyncio.StreamWriter) -> None:
     """Close with all that TCP and TLS want said, as long as the client plays along."""
-    try:
-        writer.close()
+    with contextlib.suppress(OSError):  # a timeout is one, too
         async with asyncio.timeout(_CLOSING_SECONDS):
+            writer.close()
             await writer.wait_closed()
-    except (OSError, TimeoutError):
-        pass
-    finally:
-        writer.transport.abort()

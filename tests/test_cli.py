@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -119,3 +120,13 @@ def test_the_demo_shows_the_main_job_and_ends_cleanly_on_ctrl_c():
     assert re.search(r"  1      200     0\.\d+   success   ok", text)
     assert text.endswith('The demo has ended. Next: README.md, "Add it to your pod".\n')
     assert errors == ""
+
+
+def test_a_check_that_is_stopped_is_no_success():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with subprocess.Popen([*HEALTHPROXY, "check", target, "--timeout", "10"], stdout=subprocess.DEVNULL) as checking:
+            connection, _ = silent.accept()
+            checking.send_signal(signal.SIGTERM)
+            assert checking.wait(5) == -signal.SIGTERM
+            connection.close()

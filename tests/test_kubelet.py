@@ -191,4 +191,4 @@ def test_bytes_that_are_no_utf8_go_out_as_they_came():
 
 
 def test_the_bounds_are_the_kubelets():
-    assert (kubelet.MAX_BODY, kubelet.MAX_REQUESTS, kubelet.MAX_INFORMATIONAL) == (10240, 10, 5)
+    assert (kubelet.MAX_BODY, kubelet.MAX_REQUESTS) == (10240, 10)

@@ -5,8 +5,15 @@ import re
 
 import pytest
 
+from healthproxy.connections import Bounds
+from healthproxy.gate import Gate
+from healthproxy.open_port import OpenPort
+from healthproxy.probe import HTTPGet, Probe
+from healthproxy.probers import run_probe
+from healthproxy.sockets import listening
+from healthproxy.values import Address
 from tests import app
-from tests.sidecar import KUBELET_HEADERS, http_get, sidecar
+from tests.sidecar import KUBELET_HEADERS, Caller, http_get, sidecar
 
 CONTROLS = b"Host: x\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n\r\n"
 
@@ -292,3 +299,19 @@ async def test_the_first_caller_may_leave_and_the_others_still_get_their_answer(
         first.transport.abort()
         assert (await caller.get()).status == 200
     assert server.connections == 1
+
+
+async def test_a_bug_of_ours_is_answered_500_and_logged(caplog):
+    class Broken(Gate):
+        def ask(self, caller, answer):
+            raise KeyError("bug")
+
+    probe = Probe("/healthy", HTTPGet(1))
+    gate = Broken(probe, 0, run_probe, lambda *_: None, lambda _: None)
+    port = OpenPort({probe.key: gate}, Bounds(8, 1.0), (), lambda _: None)
+    with listening("--listen", Address("127.0.0.1", 0)) as (listener,):
+        port.connections.listen(listener)
+        answer = await Caller("127.0.0.1", listener.getsockname()[1], 0).get()
+        port.connections.stop_listening()
+    assert (answer.status, answer.body) == (500, b"healthproxy failed; its log says why\n")
+    assert "KeyError: 'bug'" in caplog.text

@@ -45,7 +45,7 @@ Verdict = Literal["success", "warning", "failure", "errored"]
 Place = Callable[[], AbstractAsyncContextManager[int]]
 """Makes the app exist; gives its port."""
 
-BRIEF = 0.2
+BRIEF = 0.1
 """`timeoutSeconds` of the rows in which the app never comes to an end."""
 SECRET = b"app-secret"
 """What no answer of the open port may hold: stands in every body and header of the apps below."""
@@ -397,6 +397,9 @@ def _heads() -> Iterator[Row]:
         ("of status 099", "HTTP/1.1 099 None"),
     ):
         yield Row(f"status line {name}", on(raw(head("Content-Length: 10", status=line) + SECRET)), "failure", 502, LINE)
+
+
+def _strange_status_lines() -> Iterator[Row]:
     for status in (600, 999):
         beyond = head("Content-Length: 10", status=f"HTTP/1.1 {status} Unknown")
         yield Row(f"status line of status {status}", on(raw(beyond + SECRET)), "failure", status, STATUS)
@@ -462,6 +465,9 @@ def _tls() -> Iterator[Row]:
         ("a client certificate demanded", client_certificate),
     ):
         yield Row(f"https with {name}", on(OK, context), "failure", 502, TLS, scheme="https")
+
+
+def _https() -> Iterator[Row]:
     yield Row("https and status 503", on(answer(503, SECRET), trusted), "failure", 503, STATUS, scheme="https")
     yield Row("https and a redirect chain", on(chain(9, end=OK), trusted), "success", 200, TEN, scheme="https")
     absolute = chain(1, "https://{origin}/hop/{next}", OK)
@@ -472,6 +478,9 @@ def _tls() -> Iterator[Row]:
     yield Row("https closed in the body", on(raw(LONG + SECRET), trusted), "errored", 502, THROWN_AWAY, scheme="https")
     yield Row("https reset in the headers", on(raw(LONG[:-2], "reset"), trusted), "failure", 502, CLIENT, scheme="https")
     yield Row("https closed without close_notify", on(truncate_tls, trusted), "success", 200, TLS, scheme="https")
+
+
+def _handshakes() -> Iterator[Row]:
     plain = raw(b"HTTP/1.0 400 Bad Request\r\n\r\napp-secret")
     yield Row("https asked of a plain app", on(plain, at_once=True), "failure", 502, TLS, scheme="https")
     yield Row("https handshake that hangs", on(hang(), at_once=True), "failure", 504, DEADLINE, BRIEF, scheme="https")
@@ -504,8 +513,11 @@ _SECTIONS = (
     _chunks,
     _lengths,
     _heads,
+    _strange_status_lines,
     _headers,
     _tls,
+    _https,
+    _handshakes,
     _names,
 )
 ROWS = tuple([row for section in _SECTIONS for row in section()])
