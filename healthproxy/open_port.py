@@ -26,6 +26,7 @@ from healthproxy.probe import Caller, Outcome, Reason
 
 log = logging.getLogger(__name__)
 
+TEXT = "text/plain; charset=utf-8"
 OWN_HEALTH = ("/-/ready", "/-/healthy")
 """healthproxy's own health; never touches the app."""
 MAX_REQUEST = 16 * 1024
@@ -158,12 +159,13 @@ class _Request:
         else:
             self._refuse("malformed", 400, "malformed request")
 
-    def _finish(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+    def _finish(self, status: int, body: bytes, content_type: str = TEXT) -> None:
         self._connection.finish(_response(status, body, content_type, self._head_only))
 
     def _refuse(self, reason: str, status: int, line: str) -> None:
         self._port.refused(reason)
-        self._connection.refuse(_response(status, f"{line}\n".encode(), "text/plain; charset=utf-8", self._head_only))
+        allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
+        self._connection.refuse(_response(status, f"{line}\n".encode(), TEXT, self._head_only, allow))
 
 
 def _clean(value: str | None) -> str | None:
@@ -178,13 +180,12 @@ def _date(now: int) -> str:
     return formatdate(now, usegmt=True)
 
 
-def _response(status: int, body: bytes, content_type: str, head_only: bool) -> bytes:
+def _response(status: int, body: bytes, content_type: str, head_only: bool, more: str = "") -> bytes:
     try:
         phrase = http.HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
     bare = status in (204, 304)  # RFC 9110, 8.6: no Content-Length where there can be no content
     content = "" if bare else f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-    head = f"HTTP/1.1 {status} {phrase}\r\nDate: {_date(int(time.time()))}\r\n{allow}{content}Connection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status} {phrase}\r\nDate: {_date(int(time.time()))}\r\n{more}{content}Connection: close\r\n\r\n"
     return head.encode() + (b"" if bare or head_only else body)

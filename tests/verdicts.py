@@ -42,6 +42,7 @@ from tests.app import (
 )
 
 Verdict = Literal["success", "warning", "failure", "errored"]
+Expected = tuple[Verdict, int]
 Place = Callable[[], AbstractAsyncContextManager[int]]
 """Makes the app exist; gives its port."""
 
@@ -75,6 +76,26 @@ DIAL = "net/dial.go DialContext"
 TLS = "crypto/tls/handshake_client.go"
 
 
+_REFUSED: Expected = ("failure", 502)
+_ACCEPTED: Expected = ("success", 200)
+
+OTHERWISE: dict[str, tuple[Expected | None, Expected | None]] = {
+    "HTTP/1.0 with chunks that are none": (_REFUSED, _REFUSED),
+    "Content-Length beside Chunked": (_REFUSED, None),
+    "Content-Length beside chunked": (_REFUSED, None),
+    "the same Content-Length twice": (_REFUSED, None),
+    "an empty line first": (_ACCEPTED, None),
+    "status line with a tab": (None, _ACCEPTED),
+    "status line of HTTP/2.0": (None, _REFUSED),
+    "status line of HTTP/3.7": (_REFUSED, _REFUSED),
+    "status line with two blanks": (_REFUSED, None),
+    "first header begins with a blank": (_ACCEPTED, None),
+    "header with a blank in its name": (_REFUSED, _REFUSED),
+    "header with a blank before its colon": (_REFUSED, _REFUSED),
+}
+"""Answers that RFC 9112 forbids, where llhttp (prober) or http.client (`check`) judge otherwise than Go; decision record 0003."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One misbehaviour and what follows from it."""
@@ -94,14 +115,28 @@ class Row:
     addresses: tuple[str, ...] = ()
     """What the host name resolves to, in this order; the app listens on the last one."""
     differs: bool = False
-    """The documented difference: the kubelet follows this redirect, healthproxy hands it on."""
+    """The documented difference: the kubelet follows this redirect out of the app's origin, healthproxy hands it on."""
 
     @property
     def ours(self) -> Verdict:
         """What the kubelet concludes through healthproxy."""
+        return self.by_prober[0]
+
+    @property
+    def by_prober(self) -> Expected:
+        """What the sidecar must make of it: the verdict, and the status it answers."""
+        return OTHERWISE.get(self.name, (None, None))[0] or self._by_the_kubelet
+
+    @property
+    def by_check(self) -> Expected:
+        """What `healthproxy check` must make of it."""
+        return OTHERWISE.get(self.name, (None, None))[1] or self._by_the_kubelet
+
+    @property
+    def _by_the_kubelet(self) -> Expected:
         if self.differs:
-            return "warning"
-        return "failure" if self.kubelet == "errored" else self.kubelet
+            return "warning", self.status
+        return ("failure" if self.kubelet == "errored" else self.kubelet), self.status
 
 
 def on(
@@ -187,7 +222,7 @@ def _redirects() -> Iterator[Row]:
     here = by_path({"/healthy": redirect("//{origin}/there"), "/there": OK})
     yield Row("redirect to a Location without scheme, of the same origin", on(here), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("http://user@{origin}/there"), "/there": OK})
-    yield Row("redirect to an absolute Location with a user name", on(here), "success", 200, FOLLOW)
+    yield Row("redirect to an absolute Location with a user name", on(here), "success", 302, FOLLOW, differs=True)
     here = by_path({"/healthy": redirect("?again"), "/healthy?again": OK})
     yield Row("redirect to a query alone", on(here), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("there"), "/there": OK})

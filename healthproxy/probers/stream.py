@@ -14,7 +14,7 @@ import socket
 from typing import Protocol
 
 from healthproxy.kubelet import is_address
-from healthproxy.probe import HTTPGet
+from healthproxy.probe import HTTPGet, ProbeError, Reason
 from healthproxy.tls import server_name, tls_context
 
 _RECEIVE = 64 * 1024
@@ -125,12 +125,15 @@ class _TLSStream:
 
 
 async def _start_tls(sock: socket.socket, action: HTTPGet, request: bytes) -> Stream:
-    reader, writer = await asyncio.open_connection(
-        sock=sock,
-        ssl=tls_context(action.tls),
-        server_hostname=server_name(action),
-        ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
-    )
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=sock,
+            ssl=tls_context(action.tls),
+            server_hostname=server_name(action),
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
+        )
+    except ConnectionError:
+        raise ProbeError(Reason.TLS, "TLS failed: connection closed during the handshake") from None
     writer.write(request)
     return _TLSStream(reader, writer)
 
