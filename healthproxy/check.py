@@ -118,13 +118,30 @@ def _ask(action: HTTPGet, deadline: float) -> Outcome:
 
 @contextlib.contextmanager
 def _connect(action: HTTPGet, deadline: float) -> Iterator[socket.socket]:
-    with socket.create_connection((action.host, action.port), _left(deadline)) as plain:
+    with _connect_any(action, deadline) as plain:
         plain.settimeout(_left(deadline))
         if action.scheme == "http":
             yield plain
         else:
             with tls_context(action.tls).wrap_socket(plain, server_hostname=server_name(action) or None) as encrypted:
                 yield encrypted
+
+
+def _connect_any(action: HTTPGet, deadline: float) -> socket.socket:
+    """Connect to the first address that accepts, or raise what the last one said."""
+    addresses = [action.host] if kubelet.is_address(action.host) else _resolve(action.host, deadline)
+    for address in addresses[:-1]:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection((address, action.port), _left(deadline))
+    return socket.create_connection((addresses[-1], action.port), _left(deadline))
+
+
+def _resolve(host: str, deadline: float) -> list[str]:
+    """Look up a name in a thread, for a resolver may take longer than the deadline."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    look_up = ThreadPoolExecutor(max_workers=1).submit(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in look_up.result(_left(deadline))]
 
 
 def _left(deadline: float) -> float:

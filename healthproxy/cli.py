@@ -19,7 +19,10 @@ def main() -> NoReturn:
         # As PID 1 a signal without a handler is lost, and imports take most of a start-up: until `serve` is ready, stop at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os._exit(0))
-    sys.exit(run(sys.argv[1:], dict(os.environ)))
+    status = run(sys.argv[1:], dict(os.environ))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # the interpreter's own end would wait for a resolver that never answers
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> int:

@@ -66,14 +66,19 @@ async def _serve(config: Config) -> None:
 
 
 def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Return what the first and the second SIGTERM or SIGINT will set."""
+    """Return what the first and the second SIGTERM or SIGINT will set; later ones mean nothing, up to the very end."""
+    loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
+    following = iter((first, second))
 
-    def arrived() -> None:
-        (second if first.is_set() else first).set()
+    def arrived(_number: int, _frame: object) -> None:
+        event = next(following, None)
+        if event is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(event.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, arrived)
+        # Not the loop's own handlers: with the loop they would go, and a third signal would kill what is about to exit with 0.
+        signal.signal(number, arrived)
     return first, second
 
 

@@ -1,6 +1,6 @@
 """A byte stream to the app, plain or TLS: connect, send, receive, FIN.
 
-Plain streams are bare sockets with the event loop's `sock_*` calls; TLS is asyncio's own. Shared by the probers; knows no
+Plain streams are bare sockets that the event loop watches; TLS is asyncio's own. Shared by the probers; knows no
 protocol above TLS and no deadline.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from healthproxy.kubelet import is_address
@@ -86,7 +88,7 @@ async def _connect(sock: socket.socket, address: tuple[str, int], request: bytes
             raise
         sent = 0
         writable = loop.create_future()
-        loop.add_writer(sock, writable.set_result, None)
+        loop.add_writer(sock, _set, writable)
         try:
             await writable
         finally:
@@ -94,6 +96,11 @@ async def _connect(sock: socket.socket, address: tuple[str, int], request: bytes
         _raise_for(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
     if sent < len(request):
         await loop.sock_sendall(sock, request[sent:])
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _raise_for(number: int, *fine: int) -> None:
@@ -138,8 +145,15 @@ async def _start_tls(sock: socket.socket, action: HTTPGet, request: bytes) -> St
     return _TLSStream(reader, writer)
 
 
+@functools.cache
+def _resolvers() -> ThreadPoolExecutor:
+    """Make the threads that look up names: not the loop's own, whose end would wait for them."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="resolver")
+
+
 async def _resolve(host: str, port: int) -> list[str]:
     if is_address(host):
         return [host]
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    infos = await asyncio.get_running_loop().run_in_executor(_resolvers(), look_up)
     return [str(info[4][0]) for info in infos]

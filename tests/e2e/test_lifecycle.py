@@ -32,7 +32,6 @@ DELAYS_MS = (0, 5, 10, 20, 40, 80, 160, 320, 640)
 """Moments of a start-up: the interpreter's own, the imports, the ports, after the start line."""
 DEAF_CPU_SECONDS = 0.1
 """CPU that Python may use before our handlers stand: it takes a quarter of that, and the imports that follow twice as much."""
-
 AT_ONCE_SECONDS = 1.0
 """Bound for an end that nothing holds up; it takes a tenth of that, and a busy machine the rest."""
 
