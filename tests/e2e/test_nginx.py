@@ -97,16 +97,26 @@ class Nginx:
         return "".join([(self._prefix / name).read_text() for name in ("stderr", "error.log") if (self._prefix / name).exists()])
 
 
-def all_free(ports: tuple[int, ...]) -> bool:
-    """Tell whether healthproxy and nginx could listen on all these ports."""
-    for port in ports:
-        for host in ("127.0.0.1", "0.0.0.0"):
-            with socket.socket() as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    sock.bind((host, port))
-                except OSError:
-                    return False
+@contextlib.contextmanager
+def default_ports() -> Iterator[bool]:
+    """Tell whether the ports of a pod that configures nothing are free; if so, they are kept from other runs of these tests."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind("\0healthproxy-e2e-default-ports")  # goes with the process that holds it
+        except OSError:
+            yield False
+        else:
+            yield all(is_free(port) for port in DEFAULT_PORTS)
+
+
+def is_free(port: int) -> bool:
+    """Tell whether one could listen on this port of every address."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("0.0.0.0", port))
+        except OSError:
+            return False
     return True
 
 
@@ -120,9 +130,10 @@ def any_free_port() -> int:
 @pytest.fixture
 def nginx(nginx_binary: str, tmp_path: Path) -> Iterator[Nginx]:
     """An nginx that has not been started, on the port where healthproxy expects an app if that is free."""
-    app = Nginx(nginx_binary, tmp_path, DEFAULT_PORTS[0] if all_free(DEFAULT_PORTS) else any_free_port())
-    yield app
-    app.end()
+    with default_ports() as free:
+        app = Nginx(nginx_binary, tmp_path, DEFAULT_PORTS[0] if free else any_free_port())
+        yield app
+        app.end()
 
 
 @pytest.fixture
