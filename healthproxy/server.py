@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterable
@@ -66,19 +67,27 @@ async def _serve(config: Config) -> None:
 
 
 def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Return what the first and the second SIGTERM or SIGINT will set; later ones mean nothing, up to the very end."""
-    loop = asyncio.get_running_loop()
+    """Return what the first and the second SIGTERM or SIGINT will set; later ones mean nothing, up to the very end.
+
+    Not the loop's own handlers: with the loop they would go, and a third signal would kill what is about to exit with 0. Handlers
+    and pipe are never taken back.
+    """
     first, second = asyncio.Event(), asyncio.Event()
     following = iter((first, second))
+    arrivals, wakeup = os.pipe()
+    for end in (arrivals, wakeup):
+        os.set_blocking(end, False)
 
-    def arrived(_number: int, _frame: object) -> None:
-        event = next(following, None)
-        if event is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(event.set)
+    def arrived() -> None:
+        for _ in os.read(arrivals, 64):
+            event = next(following, None)
+            if event is not None:
+                event.set()
 
+    asyncio.get_running_loop().add_reader(arrivals, arrived)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Not the loop's own handlers: with the loop they would go, and a third signal would kill what is about to exit with 0.
-        signal.signal(number, arrived)
+        signal.signal(number, lambda *_: None)
     return first, second
 
 

@@ -100,7 +100,7 @@ class App:
                 await self._converse(reader, writer)
             await _close(writer)
         finally:
-            writer.transport.abort()
+            _abort(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._tls is not None:
@@ -262,13 +262,13 @@ async def truncate_tls(_reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     writer.write(b"HTTP/1.1 200 OK\r\n\r\nok")
     await writer.drain()
     writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
-    writer.transport.abort()
+    _abort(writer)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+    _abort(writer)
 
 
 def path_of(head: bytes) -> str:
@@ -419,3 +419,9 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_CLOSING_SECONDS):
             writer.close()
             await writer.wait_closed()
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once."""
+    with contextlib.suppress(AttributeError):  # up to 3.11.4 TLS forgets what to abort once it has been closed
+        writer.transport.abort()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from healthproxy.config import parse_config
-from healthproxy.server import running, serve
+from healthproxy.server import running
 from healthproxy.sockets import StartError, listening
 from healthproxy.values import Address
 from tests import app
@@ -167,10 +167,3 @@ def test_it_drains_until_the_app_has_gone_or_a_second_signal_comes(second):
                 server.communicate()
             assert next(lines)["message"] == ("stopped: a second signal" if second else "stopped: the app has gone")
             assert proxy.wait(2) == 0
-
-
-def test_serve_refuses_to_start_where_it_cannot_listen():
-    with listening("--listen", Address("127.0.0.1", 0)) as (taken,):
-        config = parse_config({"listen": f"127.0.0.1:{taken.getsockname()[1]}", "admin_listen": "off"}, {})
-        with pytest.raises(StartError):
-            serve(config)
