@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import json
 import signal
 import socket
 import urllib.request
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from healthproxy.config import parse_config
 from healthproxy.kubelet import ACCEPT, USER_AGENT
+from healthproxy.logs import set_up_logs
 from healthproxy.probe import Caller, HTTPGet, Outcome, Probe, Reason
 from healthproxy.probers import run_probe
 from healthproxy.server import Sidecar, running
@@ -53,6 +55,7 @@ def run_demo(arguments: list[str]) -> int:
     """Run until Ctrl-C and return the exit status."""
     parser = argparse.ArgumentParser(prog="healthproxy demo", description="A sample app, the sidecar and a kubelet-like prober.")
     parser.parse_args(arguments)
+    set_up_logs("text", "info")
     asyncio.run(_run_until_interrupted())
     return 0
 
@@ -72,13 +75,10 @@ async def _run_until_interrupted() -> None:
 
 async def _show() -> None:
     app = SampleApp(_free_port(8080))
-    flags = {
-        "probe": [f"/healthy=http://127.0.0.1:{app.port}/healthy"],
-        "listen": f"127.0.0.1:{_free_port(15180)}",
-        "admin_listen": f"127.0.0.1:{_free_port(15190)}",
-        "app_host": "127.0.0.1",
-    }
-    async with app.serving(), running(parse_config(flags, {})) as sidecar:
+    stanza = {"httpGet": {"path": "/healthy", "port": app.port}, "timeoutSeconds": PROBE_SECONDS, "periodSeconds": PROBE_SECONDS}
+    flags = {"listen": f"127.0.0.1:{_free_port(15180)}", "admin_listen": f"127.0.0.1:{_free_port(15190)}"}
+    config = parse_config(flags, {"HEALTHPROXY_PROBES": json.dumps({"/healthy": stanza})})
+    async with app.serving(), running(config) as sidecar:
         _introduce(app.port, sidecar)
         number = 0
         while True:
@@ -97,7 +97,7 @@ def _introduce(app_port: int, sidecar: Sidecar) -> None:
     print(
         f"""healthproxy demo: kubelet -> open port {open_port} -> sample app 127.0.0.1:{app_port}
 
-Open in a browser, or try in a second terminal:
+Open http://{open_port}/healthy and http://{admin_port}/metrics, or try in a second terminal:
   curl -i http://{open_port}/healthy      what the kubelet gets: the app's verdict
   curl -i http://{open_port}/secret       anything else: 404, and the app never hears of it
   curl -s http://{admin_port}/metrics | grep ^healthproxy_probe    how long each probe took, and why it failed

@@ -119,7 +119,7 @@ def test_the_demo_shows_the_main_job_and_ends_cleanly_on_ctrl_c():
     assert "curl -i http://127.0.0.1:" in text
     assert re.search(r"  1      200     0\.\d+   success   ok", text)
     assert text.endswith('The demo has ended. Next: README.md, "Add it to your pod".\n')
-    assert errors == ""
+    assert re.fullmatch(r"\S+ INFO    probe /healthy succeeds for the first time, 0\.\d s after start\n", errors)
 
 
 def test_a_check_that_is_stopped_is_no_success():

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from typing import assert_never
 
 from healthproxy.failures import explain
-from healthproxy.probe import Caller, Outcome, Probe, Reason
+from healthproxy.probe import Action, Caller, HTTPGet, Outcome, Probe, Reason
 from healthproxy.probers.http import probe_http
 from healthproxy.probers.stream import refuses
 from healthproxy.tls import tls_context
@@ -32,10 +33,18 @@ async def run_probe(probe: Probe, caller: Caller) -> Outcome:
     started = clock()
     try:
         async with asyncio.timeout(probe.deadline):
-            outcome = await probe_http(probe.action, caller)
+            outcome = await _perform(probe.action, caller)
     except Exception as error:  # the one boundary
         known = explain(error, probe.deadline)
         if known is None:
             log.exception("probe %s: cannot ask the app", probe.key)
         outcome = known or Outcome(Reason.INTERNAL, "healthproxy could not ask the app; its log says why")
     return replace(outcome, duration=clock() - started)
+
+
+async def _perform(action: Action, caller: Caller) -> Outcome:
+    match action:
+        case HTTPGet():
+            return await probe_http(action, caller)
+        case _:
+            assert_never(action)
