@@ -7,8 +7,8 @@ rm -rf dist
 empty=$(mktemp -d)
 trap 'rm -rf "$empty"' EXIT
 "$1" -m venv "$empty"
-"$empty/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements.txt
-"$empty/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps dist/*.whl
+"$empty/bin/python" -m pip --disable-pip-version-check --quiet --quiet install --require-hashes --requirement requirements.txt
+"$empty/bin/python" -m pip --disable-pip-version-check --quiet --quiet install --no-deps dist/*.whl
 "$empty/bin/python" -m pip check
 cd "$empty"
 bin/healthproxy --version
