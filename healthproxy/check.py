@@ -128,12 +128,16 @@ def _connect(action: HTTPGet, deadline: float) -> Iterator[socket.socket]:
 
 
 def _connect_any(action: HTTPGet, deadline: float) -> socket.socket:
-    """Connect to the first address that accepts, or raise what the last one said."""
-    addresses = [action.host] if kubelet.is_address(action.host) else _resolve(action.host, deadline)
-    for address in addresses[:-1]:
-        with contextlib.suppress(ConnectionRefusedError):
+    """Connect to the first address that accepts, or raise what the first one said, as Go does."""
+    errors = []
+    for address in [action.host] if kubelet.is_address(action.host) else _resolve(action.host, deadline):
+        try:
             return socket.create_connection((address, action.port), _left(deadline))
-    return socket.create_connection((addresses[-1], action.port), _left(deadline))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _resolve(host: str, deadline: float) -> list[str]:

@@ -47,8 +47,8 @@ def _run_serve(arguments: list[str], environment: dict[str, str]) -> int:
     if isinstance(config, int):
         return config
     from healthproxy.logs import set_up_logs
+    from healthproxy.problems import StartError
     from healthproxy.server import serve
-    from healthproxy.sockets import StartError
 
     set_up_logs(config.log_format, config.log_level)
     try:

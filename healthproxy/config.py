@@ -19,7 +19,7 @@ from healthproxy import values
 from healthproxy.kubelet import is_loopback
 from healthproxy.probe import Probe
 from healthproxy.problems import Problems
-from healthproxy.stanza import Settings, dump_stanza, parse_short, parse_stanza
+from healthproxy.stanza import Settings, default_probe, dump_stanza, parse_short, parse_stanza
 from healthproxy.values import Address, Network
 
 ENVIRONMENT = "HEALTHPROXY_"
@@ -98,7 +98,7 @@ def parse_config(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Co
     for key in map(str, contents):
         problems.add(f"{path}: {key}", "unknown key", suggest(key, ["probes", *map(file_key, OPTIONS)]))
     given = [table for table in tables if table is not None]
-    probes = given[-1] if given else [parse_short(DEFAULT_PROBE, settings)]
+    probes = given[-1] if given else [default_probe(settings)]
     config = dataclasses.replace(config, probes=tuple(probes))
     _check_together(config, problems)
     problems.raise_if_any()
@@ -164,7 +164,7 @@ def _parse_yaml(text: str) -> Any:
 
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+    except (YAMLError, ValueError, KeyError) as error:  # the last two for a tag whose value is none
         raise ValueError(f"is not YAML: {' '.join(str(error).split())}; mend it there") from None
     except RecursionError:
         raise ValueError("is nested too deeply; a probe table needs four levels") from None
@@ -208,7 +208,8 @@ def _parse_shorts(where: str, shorts: Sequence[str], settings: Settings, problem
 def _check_together(config: Config, problems: Problems) -> None:
     """Check what no single option can know."""
     own = [address for address in (config.listen, config.admin_listen) if address is not None]
-    if len(own) == 2 and own[0].port == own[1].port != 0 and ("" in (own[0].host, own[1].host) or own[0] == own[1]):
+    everywhere = any(address.host in EVERYWHERE for address in own)
+    if len(own) == 2 and own[0].port == own[1].port != 0 and (everywhere or own[0] == own[1]):
         problems.add("--admin-listen", f"port {own[1].port} is the open port's", "give another port, or off")
     for probe in config.probes:
         if any(_is_ours(address, probe.action.host, probe.action.port, config.app_host) for address in own):

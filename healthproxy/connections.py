@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -99,9 +100,11 @@ class Connections:
             connection.start(self._on_open(connection))
 
     def _evict(self) -> None:
-        """Take the place of whoever has kept us waiting longest; only then of one who waits for the app."""
+        """Make room at the cost of the source that holds most: its longest silent connection, else its oldest."""
         self.refused("evicted")
-        next(iter(self._idle or self._open)).close()
+        (busiest, _), *_ = Counter([connection.peer for connection in self._open]).most_common(1)
+        mine = [connection for connection in (*self._idle, *self._open) if connection.peer == busiest]
+        mine[0].close()
 
     def _out_of_files(self, listener: socket.socket, error: OSError) -> None:
         """Make room if there is any to make; else look away for a moment, for the listener stays readable."""

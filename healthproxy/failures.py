@@ -8,7 +8,9 @@ import ssl
 
 from healthproxy.probe import Outcome, ProbeError, Reason
 
-_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
+_UNREACHABLE = frozenset(
+    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
+)
 
 
 def explain(error: Exception, deadline: float) -> Outcome | None:
@@ -27,8 +29,13 @@ def explain(error: Exception, deadline: float) -> Outcome | None:
             return Outcome(Reason.REFUSED, "connection refused")
         case ConnectionError():
             return Outcome(Reason.RESET, "connection reset")
-        case socket.gaierror():
+        case socket.gaierror() | UnicodeError():
             return Outcome(Reason.REFUSED, "cannot resolve the app's host name")
         case OSError() if error.errno in _UNREACHABLE:
             return Outcome(Reason.REFUSED, "app's host unreachable")
     return None
+
+
+def is_gone(error: OSError) -> bool:
+    """Tell whether a failed connection means that nobody listens at that address."""
+    return isinstance(error, ConnectionRefusedError) or error.errno in _UNREACHABLE

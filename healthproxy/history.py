@@ -25,10 +25,10 @@ class _State:
 class History:
     """The state of every probe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know nothing yet; `clock` gives seconds."""
+    def __init__(self, started: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Know nothing yet; `clock` gives seconds, `started` is when the process did by that clock."""
         self._clock = clock
-        self._started = clock()
+        self._started = started
         self._states: dict[str, _State] = {}
 
     def observe(self, probe: Probe, outcome: Outcome) -> None:

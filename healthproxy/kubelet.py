@@ -32,6 +32,7 @@ NOT_HTTP = "app did not answer in HTTP/1"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HALF = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PATH_AS_IS = re.compile(r"(?:[A-Za-z0-9\-_.~!$&'()*+,/:;=@\[\]]|%[0-9A-Fa-f]{2})*")
@@ -82,6 +83,11 @@ def is_token(name: str) -> bool:
 def has_control(text: str) -> bool:
     """Tell whether the text holds a control character, tab included."""
     return _CONTROL.search(text) is not None
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether the text can be sent; JSON can write halves of characters that cannot."""
+    return not _HALF.search(text)
 
 
 @functools.lru_cache(maxsize=256)

@@ -16,6 +16,8 @@ from healthproxy.probe import Outcome, Probe, Reason, Result
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds."""
+MAX_CODE = 599
+"""The highest status that gets a series; an app may write up to 999."""
 REFUSALS = ("unknown_path", "method", "malformed", "body", "too_large", "source", "header_timeout", "evicted")
 """Why the open port turns a request away."""
 
@@ -23,12 +25,12 @@ REFUSALS = ("unknown_path", "method", "malformed", "body", "too_large", "source"
 class Metrics:
     """The metrics of one sidecar."""
 
-    def __init__(self, probes: Iterable[Probe], open_connections: Callable[[], float]) -> None:
-        """Register everything; `open_connections` is asked at each scrape."""
+    def __init__(self, probes: Iterable[Probe], open_connections: Callable[[], float], started: float) -> None:
+        """Register everything; `open_connections` is asked at each scrape, `started` is when we did, by `time.monotonic`."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it so
         self.registry = CollectorRegistry()
         self._families = _Families(self.registry)
-        self._probes = {probe.key: _ProbeMetrics(self._families, probe) for probe in probes}
+        self._probes = {probe.key: _ProbeMetrics(self._families, probe, started) for probe in probes}
         self._refused = {reason: self._families.refused.labels(reason) for reason in REFUSALS}
         self._families.open_connections.set_function(open_connections)
         self._families.build_info.labels(__version__, platform.python_version()).set(1)
@@ -85,11 +87,11 @@ class _Families:
 class _ProbeMetrics:
     """The children of one probe, looked up once; its gauges are asked at each scrape rather than set at each probe."""
 
-    def __init__(self, families: _Families, probe: Probe) -> None:
+    def __init__(self, families: _Families, probe: Probe, started: float) -> None:
         key = probe.key
         self._families = families
         self._key = key
-        self._started = time.monotonic()
+        self._started = started
         self._failures = 0
         self._last_request = self._last_success = self._first_success = 0.0
         self._durations = {result: families.duration.labels(key, result) for result in (Result.SUCCESS, Result.FAILURE)}
@@ -107,7 +109,7 @@ class _ProbeMetrics:
 
     def observe(self, outcome: Outcome) -> None:
         self._counts[outcome.reason].inc()
-        if outcome.code is not None:
+        if outcome.code is not None and outcome.code <= MAX_CODE:
             self._code(outcome.code).inc()
         result = outcome.result
         if result is Result.UNKNOWN:

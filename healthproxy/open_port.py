@@ -1,7 +1,7 @@
 """The open port: request → key → answer, for callers who may be anyone.
 
 Requests are read by aiohttp's parser, one per connection, and turned away before they cost anything if they are not a probe.
-Knows nothing of how the app is asked. Must never let a byte of a request pass but a bounded, clean User-Agent and Accept.
+Knows Knows nothing of how the app is asked. Must never let a byte of a request pass but the version in a kubelet's User-Agent.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import BadHttpMethod
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 
+from healthproxy import kubelet
 from healthproxy.connections import Bounds, Connection, Connections
 from healthproxy.gate import Gate
 from healthproxy.probe import Caller, Outcome, Reason
+from healthproxy.values import Network
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +35,9 @@ MAX_REQUEST = 16 * 1024
 """Bytes of a request; a kubelet's has about 120."""
 MAX_TARGET = 8 * 1024
 """Bytes of a request target."""
-MAX_PASSED_VALUE = 256
-"""Characters of a caller's header that may pass to the app."""
 
-_CLEAN = re.compile(r"[\x20-\x7e]*")
+_KUBELET = re.compile(r"kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?")
+_CLEAN = re.compile(r"[\x20-\x7e]{1,256}")
 _SOME_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} /")
 _STATUS = {
     Reason.REFUSED: 502,
@@ -48,8 +49,6 @@ _STATUS = {
     Reason.INTERNAL: 500,
 }
 """Answers where there is no status of the app's own to hand on."""
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class OpenPort:
@@ -125,7 +124,8 @@ class _Request:
 
     def _serve(self, request: RawRequestMessage) -> None:
         self._head_only = request.method == "HEAD"
-        if not self._port.allows(self._connection.peer):
+        peer, own_health = self._connection.peer, request.path in OWN_HEALTH
+        if not self._port.allows(peer) and not (own_health and kubelet.is_loopback(peer)):
             self._refuse("source", 403, "source address not allowed")
         elif request.version not in ((1, 0), (1, 1)):
             self._refuse("malformed", 400, "not HTTP/1.0 or 1.1")
@@ -133,13 +133,15 @@ class _Request:
             self._refuse("method", 405, "only GET and HEAD")
         elif request.chunked or request.headers.get("Content-Length", "").strip("0"):
             self._refuse("body", 413, "a probe has no body")
-        elif request.path in OWN_HEALTH:
+        elif own_health:
             self._finish(200, b"ok\n")
         elif (gate := self._port.gates.get(request.path)) is None:
             self._refuse("unknown_path", 404, "no such probe")
         else:
-            user_agent, accept = request.headers.get("User-Agent"), request.headers.get("Accept")
-            caller = Caller(self._connection.host, _clean(user_agent), _clean(accept))
+            # Callers share answers, so none may write what another is judged by: only a kubelet's version passes (record 6).
+            said = request.headers.get("User-Agent", "")
+            user_agent = said if _KUBELET.fullmatch(said) else kubelet.USER_AGENT
+            caller = Caller(self._connection.host, user_agent, kubelet.ACCEPT)
             self._connection.heard()
             gate.ask(caller, self._answer_exposed if gate.probe.expose_body else self._answer)
 
@@ -151,7 +153,8 @@ class _Request:
         if outcome.code is None or outcome.reason in _STATUS:
             self._answer(outcome)
         else:
-            self._finish(outcome.code, outcome.body, _clean(outcome.content_type) or "application/octet-stream")
+            clean = _CLEAN.fullmatch(outcome.content_type)
+            self._finish(outcome.code, outcome.body, outcome.content_type if clean else "application/octet-stream")
 
     def _malformed(self, error: Exception) -> None:
         if isinstance(error, BadHttpMethod) and _SOME_METHOD.match(self._start):
@@ -166,13 +169,6 @@ class _Request:
         self._port.refused(reason)
         allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
         self._connection.refuse(_response(status, f"{line}\n".encode(), TEXT, self._head_only, allow))
-
-
-def _clean(value: str | None) -> str | None:
-    """Return a header value if it is fit to go on."""
-    if value is None or len(value) > MAX_PASSED_VALUE or not _CLEAN.fullmatch(value):
-        return None
-    return value
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Problems of a configuration: collected, so that all of them are told at once. Knows nothing of what is being configured."""
+"""Why healthproxy refuses to run; problems of a configuration are collected, so that all of them are told at once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class ConfigError(Exception):
         """Keep the lines, each `where: what is wrong; what to do`."""
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class StartError(Exception):
+    """healthproxy cannot start; the text says why and what to do."""
 
 
 class Problems:

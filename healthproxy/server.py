@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ from healthproxy.metrics import Metrics
 from healthproxy.open_port import OpenPort
 from healthproxy.probe import Outcome, Probe
 from healthproxy.probers import prepare, refuses, run_probe
-from healthproxy.sockets import address_of, listening, raise_file_limit
+from healthproxy.process import process_start, raise_file_limit
+from healthproxy.sockets import address_of, listening
 from healthproxy.values import Address
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ def serve(config: Config) -> None:
 
 async def _serve(config: Config) -> None:
     first, second = _stop_signals()
-    async with running(config) as sidecar:
+    async with running(config, process_start()) as sidecar:
         _log_start(config, sidecar)
         await first.wait()
         _log("draining", f"draining: answering until the app has gone, at most {config.drain_seconds:g} s")
@@ -92,10 +94,14 @@ def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Sidecar]:
-    """Serve both ports while the context lasts. Raises StartError."""
-    metrics = Metrics(config.probes, lambda: len(port.connections))
-    history = History()
+async def running(config: Config, started: float | None = None) -> AsyncIterator[Sidecar]:
+    """Serve both ports while the context lasts. Raises StartError.
+
+    `started`: since when a first success is counted, by `time.monotonic`; default: now.
+    """
+    started = time.monotonic() if started is None else started
+    metrics = Metrics(config.probes, lambda: len(port.connections), started)
+    history = History(started)
 
     def observe(probe: Probe, outcome: Outcome) -> None:
         metrics.observe(probe, outcome)

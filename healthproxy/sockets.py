@@ -1,24 +1,18 @@
-"""Listening sockets and the limit of open files: what the operating system must give before anything is served."""
+"""Listening sockets: bound before anything is served, or refused with a clear line."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import resource
 import socket
 from collections.abc import Iterator
 
+from healthproxy.problems import StartError
 from healthproxy.values import Address
 
 BACKLOG = 128
 """Callers whom the kernel keeps waiting for us per listening socket."""
-_RESERVE = 64
-"""Descriptors for everything that is not a caller's connection."""
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
-
-
-class StartError(Exception):
-    """healthproxy cannot start; the text says why and what to do."""
 
 
 @contextlib.contextmanager
@@ -47,19 +41,6 @@ def address_of(listener: socket.socket) -> Address:
     """Return the address that a socket is really bound to."""
     host, port = listener.getsockname()[:2]
     return Address(host, port)
-
-
-def raise_file_limit(max_connections: int) -> None:
-    """Raise the soft limit of open files to the hard one. Raises StartError if that is too low for the connections allowed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    need = max_connections + BACKLOG + _RESERVE
-    if hard != resource.RLIM_INFINITY and hard < need:
-        fits = hard - BACKLOG - _RESERVE
-        raise StartError(
-            f"--max-connections {max_connections}: needs {need} open files and the limit is {hard}; "
-            f"raise the limit, or allow {max(fits, 1)} connections"
-        )
 
 
 def _resolve(address: Address) -> list[tuple[int, tuple[str, int]]]:

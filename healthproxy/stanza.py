@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from healthproxy import values
-from healthproxy.kubelet import has_control, is_loopback, is_token
+from healthproxy.kubelet import has_control, is_loopback, is_token, is_unicode
 from healthproxy.probe import DEFAULT_PORT, TLS, HTTPGet, Probe
 from healthproxy.problems import Problems
 from healthproxy.tls import tls_context
@@ -97,6 +97,11 @@ def parse_stanza(where: str, key: object, raw: object, settings: Settings, probl
     return None
 
 
+def default_probe(settings: Settings) -> Probe:
+    """Return the probe of a pod that configures none."""
+    return _complete("/healthy", HTTPGet(8080, "/healthy", settings.app_host), settings, expose_body=settings.expose_body)
+
+
 def parse_short(text: str, settings: Settings) -> Probe:
     """Read `[/KEY=]TARGET`. Raises ValueError with `what is wrong; what to do`."""
     match = _SHORT.fullmatch(text)
@@ -178,7 +183,13 @@ def _named(host: str) -> str | None:
 
 
 def _parse_path(raw: object) -> str:
-    if not isinstance(raw, str) or has_control(raw) or "://" in raw.partition("?")[0] or raw.startswith("//"):
+    if (
+        not isinstance(raw, str)
+        or has_control(raw)
+        or not is_unicode(raw)
+        or "://" in raw.partition("?")[0]
+        or raw.startswith("//")
+    ):
         raise ValueError(f"{raw!r} is no path; write one like /healthy")
     if " " in raw.partition("?")[2]:
         raise ValueError(f"{raw!r} has a blank in its query; write %20")
@@ -192,7 +203,7 @@ def _parse_headers(raw: object) -> tuple[tuple[str, str], ...]:
     for name, value in headers:
         if not isinstance(name, str) or not is_token(name):
             raise ValueError(f"{name!r} is no header name; use letters, digits and hyphens")
-        if not isinstance(value, str) or has_control(value.replace("\t", "")):
+        if not isinstance(value, str) or has_control(value.replace("\t", "")) or not is_unicode(value):
             raise ValueError(f"the value of {name} is no text on one line; quote it")
     return headers
 

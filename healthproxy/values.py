@@ -66,9 +66,12 @@ def port(raw: object) -> int:
 
 def host(raw: object) -> str:
     """Read a host name or address, without port and brackets."""
-    if not isinstance(raw, str) or not _HOST.fullmatch(raw):
-        raise ValueError(f"{raw!r} is no host; give a name or an address, without port and brackets")
-    return raw
+    try:
+        if isinstance(raw, str) and _HOST.fullmatch(raw) and raw.encode("idna"):
+            return raw
+    except UnicodeError:  # an empty or over-long label
+        pass
+    raise ValueError(f"{raw!r} is no host; give a name or an address, without port and brackets")
 
 
 def address(raw: object) -> Address:
@@ -90,9 +93,12 @@ def networks(raw: object) -> tuple[Network, ...]:
     """Read a list of CIDRs, or one text with commas or blanks between them."""
     entries = raw if isinstance(raw, list) else [raw]
     try:
-        return tuple([ipaddress.ip_network(part) for entry in entries for part in str(entry).replace(",", " ").split()])
+        found = tuple([ipaddress.ip_network(part) for entry in entries for part in str(entry).replace(",", " ").split()])
     except ValueError as error:
         raise ValueError(f"{error}; give networks such as 10.0.0.0/8 or fd00::/8") from None
+    if entries and not found:
+        raise ValueError("holds no network, and none would mean any; give one, or leave the option out")
+    return found
 
 
 def boolean(raw: object) -> bool:

@@ -35,6 +35,8 @@ class Caller:
     host: str
     open_port: int
     admin_port: int
+    source: str | None = None
+    """The address to come from, if it matters."""
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection to the open port."""
@@ -42,7 +44,8 @@ class Caller:
 
     async def send(self, request: bytes, port: int = 0) -> bytes:
         """Send bytes to the open port, or to `port`, and return all that comes back until the end of the connection."""
-        reader, writer = await asyncio.open_connection(self.host, port or self.open_port)
+        local = (self.source, 0) if self.source else None
+        reader, writer = await asyncio.open_connection(self.host, port or self.open_port, local_addr=local)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 writer.write(request)

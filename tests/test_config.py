@@ -121,6 +121,11 @@ def test_a_short_form_takes_its_key_from_the_target_or_names_it(short, key, acti
     assert (probe.key, probe.action) == (key, action)
 
 
+def test_the_probe_of_a_pod_without_configuration_lives_on_the_app_host():
+    (probe,) = parse_config({"app_host": "10.0.0.7"}, {}).probes
+    assert probe.action == HTTPGet(8080, "/healthy", "10.0.0.7")
+
+
 def test_targets_that_name_no_host_live_on_the_app_host():
     environment = {"HEALTHPROXY_APP_HOST": "10.0.0.7", "HEALTHPROXY_PROBES": '{"/x": {"httpGet": {"port": 80}}}'}
     (probe,) = parse_config({}, environment).probes
@@ -208,6 +213,11 @@ def test_all_problems_of_all_sources_are_told_at_once(tmp_path):
             ".tls.ca: /nowhere holds no certificates (No such file or directory); mount a PEM file there",
         ),
         ({"httpGet": {"port": 80, "tls": {}}}, ".httpGet.tls: cannot be used; write tls beside httpGet, not into it"),
+        ({"httpGet": {"port": 80, "path": "/\ud800"}}, ".httpGet.path: '/\\ud800' is no path; write one like /healthy"),
+        (
+            {"httpGet": {"port": 80, "httpHeaders": [{"name": "A", "value": "\ud800"}]}},
+            ".httpGet.httpHeaders: the value of A is no text on one line; quote it",
+        ),
         ({}, ": says not what to ask; add httpGet: {path: /healthy, port: 8080}"),
         (7, ": is no mapping; write its fields below it, as in a Pod spec"),
         ({"httpGet": 7}, ".httpGet: is no mapping; write its fields below it, as in a Pod spec"),
@@ -238,6 +248,7 @@ def test_kinds_that_this_version_does_not_know_are_refused_as_such(kind):
         ),
         ("ftp://h:1", "is no target; write http://HOST:PORT/PATH or https://HOST:PORT/PATH"),
         ("h:8080/x", "is no target; write [/KEY=]http://HOST:PORT/PATH"),
+        ("http://a..b/", "'a..b' is no host; give a name or an address, without port and brackets"),
         ("http://h:0/", "has no port from 1 to 65535; write http://HOST:PORT/PATH"),
         ("http://h:http/", "has no port from 1 to 65535; write http://HOST:PORT/PATH"),
         ("http://u:p@h:1/", "names no host, or a user; write http://HOST:PORT/PATH, and credentials into httpHeaders"),
@@ -294,6 +305,7 @@ def test_the_same_port_of_another_host_is_not_our_own():
 def test_both_ports_on_one_number_are_refused():
     said = "--admin-listen: port 9 is the open port's; give another port, or off"
     assert problems({"listen": ":9", "admin_listen": "127.0.0.1:9"}) == [said]
+    assert problems({"listen": "0.0.0.0:9", "admin_listen": "127.0.0.1:9"}) == [said]
     assert parse_config({"listen": "127.0.0.1:9", "admin_listen": "127.0.0.2:9"}, {}).listen.port == 9
 
 
@@ -308,6 +320,9 @@ def test_two_tables_in_the_environment_are_refused():
     [
         ("c.json", "{", "is not JSON: "),
         ("c.yaml", "a: [", "is not YAML: "),
+        ("c.yaml", "a: !!bool foo", "is not YAML: "),
+        ("c.yaml", "a: !!int foo", "is not YAML: "),
+        ("c.yaml", "a: 2020-13-45", "is not YAML: "),
         ("c.yaml", "", "holds no options; write `probes:` and the probes below it"),
         ("c.yaml", "- a", "holds no options; write `probes:` and the probes below it"),
         ("c.yaml", "probes: {}", "probes: holds no probes; write "),

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import resource
 import socket
@@ -90,6 +91,39 @@ async def test_when_everybody_waits_for_the_app_the_one_who_waits_longest_loses_
             assert (await caller.get("/well")).status == 200
             answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert sorted(answer[9:12] if isinstance(answer, bytes) else b"lost" for answer in answers) == [b"", b"504", b"504", b"504"]
+
+
+async def test_a_source_that_takes_every_place_loses_its_own_and_not_another_sources():
+    async with app.serving(app.by_path({"/slow": app.after(0.2, app.answer())})) as server:
+        async with sidecar({"/slow": http_get(server.port, "/slow")}, listen=":0", max_connections="8") as kubelet:
+            probe = asyncio.create_task(kubelet.get("/slow"))
+            while server.connections == 0:
+                await asyncio.sleep(0.001)
+            flood = Caller("127.0.0.2", kubelet.open_port, kubelet.admin_port, source="127.0.0.2")
+            crowd = [asyncio.create_task(flood.send(b"GET /slow HTTP/1.0\r\n\r\n")) for _ in range(50)]
+            assert (await probe).status == 200
+            assert (await kubelet.metrics())[EVICTED] >= 42
+            await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector():
+    connections = Connections(Bounds(8, 5.0), lambda connection: connection.refuse, lambda _: None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    connections.listen(listener)
+    gc.collect()  # what other tests left
+    gc.disable()
+    try:
+        with socket.create_connection(listener.getsockname()):
+            while not connections:
+                await asyncio.sleep(0.001)
+        while connections:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        assert not [known for known in gc.get_objects() if isinstance(known, Connection)]
+    finally:
+        gc.enable()
+        connections.stop_listening()
 
 
 async def test_all_connections_are_forgotten_when_they_end():

@@ -22,7 +22,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_a_probes_life_is_told_in_its_changes(log):
     now = 0.0
-    history = History(clock=lambda: now)
+    history = History(now, clock=lambda: now)
     for now, outcome in (  # noqa: B007 - the clock reads it
         (1.0, HUNG),
         (2.0, SICK),
@@ -44,7 +44,7 @@ def test_a_probes_life_is_told_in_its_changes(log):
 
 def test_the_first_success_is_told_with_the_time_it_took(log):
     now = 10.0
-    history = History(clock=lambda: now)
+    history = History(now, clock=lambda: now)
     now = 13.0
     history.observe(PROBE, WELL)
     assert log.messages == ["probe /healthy succeeds for the first time, 3.0 s after start"]
@@ -52,6 +52,6 @@ def test_the_first_success_is_told_with_the_time_it_took(log):
 
 
 def test_a_failure_carries_its_reason_and_duration_as_fields(log):
-    History().observe(PROBE, HUNG)
+    History(0.0).observe(PROBE, HUNG)
     assert log.records[0].levelname == "WARNING"
     assert log.records[0].fields == {"event": "failing", "probe": "/healthy", "reason": "timeout", "duration_seconds": 0.9012}

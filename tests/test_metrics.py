@@ -1,6 +1,7 @@
 """Every metric by its literal text: the names are public API."""
 
 import platform
+import time
 
 import pytest
 from prometheus_client import generate_latest
@@ -108,7 +109,7 @@ healthproxy_build_info{python="PYTHON",version="VERSION"} 1.0
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics([PROBE], lambda: 7)
+    return Metrics([PROBE], lambda: 7, time.monotonic() - 100)
 
 
 def text(metrics: Metrics) -> str:
@@ -164,7 +165,8 @@ def test_the_first_success_is_timed_once(metrics):
     first = sample(metrics, "probe_first_success_seconds", probe="/healthy")
     metrics.observe(PROBE, Outcome(Reason.OK, "", 200))
     assert first is not None
-    assert 0 < first == sample(metrics, "probe_first_success_seconds", probe="/healthy")
+    assert 100 < first < 110
+    assert first == sample(metrics, "probe_first_success_seconds", probe="/healthy")
 
 
 def test_codes_of_the_app_get_a_child_when_they_are_seen(metrics):
@@ -174,8 +176,14 @@ def test_codes_of_the_app_get_a_child_when_they_are_seen(metrics):
     assert sample(metrics, "app_responses_total", probe="/healthy", code="200") is None
 
 
+def test_a_code_that_http_does_not_have_gets_no_series(metrics):
+    metrics.observe(PROBE, Outcome(Reason.STATUS, "", 999))
+    assert sample(metrics, "app_responses_total", probe="/healthy", code="999") is None
+    assert sample(metrics, "probes_total", probe="/healthy", reason="status", result="failure") == 1
+
+
 def test_two_sidecars_in_one_process_do_not_share_a_metric(metrics):
-    other = Metrics([PROBE], lambda: 0)
+    other = Metrics([PROBE], lambda: 0, 0.0)
     metrics.refused("body")
     metrics.shared(PROBE)
     assert (sample(metrics, "refused_requests_total", reason="body"), sample(other, "refused_requests_total", reason="body")) == (

@@ -30,7 +30,8 @@ async def test_host_is_the_address_on_which_the_probe_reached_us_and_no_choice_o
         async with sidecar({"/healthy": http_get(server.port)}, "127.0.0.7", listen=":0") as caller:
             await caller.ask(b"GET /healthy HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\n\r\n")
             await asyncio.sleep(0.01)
-    assert server.requests == [f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.7:{server.port}\r\nConnection: close\r\n\r\n".encode()]
+    assert server.requests[0].startswith(f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.7:{server.port}\r\nUser-Agent: ".encode())
+    assert b"evil" not in server.requests[0]
 
 
 async def test_a_probe_over_ipv6_names_the_ipv6_address():
@@ -49,23 +50,34 @@ async def test_configured_headers_and_host_are_sent_and_go_before_the_callers():
     assert server.requests == [expected]
 
 
-async def test_of_a_callers_headers_only_user_agent_and_accept_reach_the_app():
+async def test_of_a_callers_headers_only_the_kubelets_version_reaches_the_app():
     async with app.serving(app.answer()) as server, sidecar({"/healthy": http_get(server.port)}) as caller:
         await caller.ask(
-            b"GET /healthy HTTP/1.1\r\nHost: x\r\nUser-Agent: me\r\nAccept: text/html\r\nAuthorization: Basic eA==\r\n"
-            b"Cookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nReferer: http://x/\r\n"
-            b"Range: bytes=0-1\r\nAccept-Encoding: gzip\r\n\r\n"
+            b"GET /healthy HTTP/1.1\r\nHost: x\r\nUser-Agent: kube-probe/1.29+\r\nAccept: image/png\r\n"
+            b"Authorization: Basic eA==\r\nCookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\n"
+            b"Referer: http://x/\r\nRange: bytes=0-1\r\nAccept-Encoding: gzip\r\nConnection: User-Agent\r\n\r\n"
         )
-    expected = f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: me\r\nAccept: text/html\r\n"
+    expected = f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: kube-probe/1.29+\r\nAccept: */*\r\n"
     assert server.requests == [expected.encode() + b"Connection: close\r\n\r\n"]
 
 
-@pytest.mark.parametrize("value", [b"a" * 257, b"caf\xc3\xa9", b"tab\there", b"esc\x80"])
-async def test_a_header_that_is_long_or_unclean_does_not_reach_the_app(value):
+@pytest.mark.parametrize(
+    "value", [b"", b"curl/8", b"kube-probe/1.36 x", b"kube-probe/12345.1", b"kube-probe/1.\xc2\xb2", b"a" * 300]
+)
+async def test_whatever_a_caller_calls_himself_the_app_is_asked_as_by_a_kubelet(value):
     async with app.serving(app.answer()) as server, sidecar({"/healthy": http_get(server.port)}) as caller:
-        await caller.ask(b"GET /healthy HTTP/1.1\r\nHost: x\r\nUser-Agent: " + value + b"\r\nAccept: " + value + b"\r\n\r\n")
-    expected = f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n\r\n"
-    assert server.requests == [expected.encode()]
+        await caller.ask(b"GET /healthy HTTP/1.1\r\nHost: x\r\nUser-Agent: " + value + b"\r\nAccept: x\r\n\r\n")
+    expected = f"GET /healthy HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n"
+    assert server.requests == [expected.encode() + b"Connection: close\r\n\r\n"]
+
+
+async def test_no_caller_can_choose_the_verdict_that_the_next_one_shares():
+    async def negotiate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        await app.answer(200 if b"\r\nAccept: */*\r\n" in head else 406)(reader, writer, head)
+
+    async with app.serving(negotiate) as server, sidecar({"/healthy": http_get(server.port)}, min_interval="60") as caller:
+        await caller.ask(b"GET /healthy HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n\r\n")
+        assert (await caller.get()).status == 200
 
 
 async def test_every_probe_comes_on_a_connection_of_its_own_that_ends_with_fin():
@@ -315,3 +327,10 @@ async def test_a_bug_of_ours_is_answered_500_and_logged(caplog):
         port.connections.stop_listening()
     assert (answer.status, answer.body) == (500, b"healthproxy failed; its log says why\n")
     assert "KeyError: 'bug'" in caplog.text
+
+
+async def test_the_containers_own_health_check_is_no_matter_of_allow_from():
+    with app.closed_port() as port:
+        async with sidecar({"/healthy": http_get(port)}, allow_from=["10.0.0.0/8"]) as caller:
+            assert (await caller.get("/-/ready")).status == 200
+            assert (await caller.get("/healthy")).status == 403

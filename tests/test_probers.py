@@ -24,6 +24,9 @@ CALLER = Caller("127.0.0.1", "kube-probe/1.36", "*/*")
         (BrokenPipeError(), Reason.RESET, "connection reset"),
         (socket.gaierror(-2, "x"), Reason.REFUSED, "cannot resolve the app's host name"),
         (OSError(errno.EHOSTUNREACH, "x"), Reason.REFUSED, "app's host unreachable"),
+        (OSError(errno.EADDRNOTAVAIL, "x"), Reason.REFUSED, "app's host unreachable"),
+        (PermissionError(errno.EPERM, "x"), Reason.REFUSED, "app's host unreachable"),
+        (UnicodeError("x"), Reason.REFUSED, "cannot resolve the app's host name"),
         (OSError(errno.ETIMEDOUT, "x"), Reason.TIMEOUT, "no answer within 0.9 s"),
         (ssl.SSLError(1, "x"), Reason.TLS, "TLS failed: handshake broken off"),
     ],
@@ -34,7 +37,7 @@ def test_each_failure_has_its_reason_and_a_line_for_people(error, reason, detail
     assert (outcome.reason, outcome.detail) == (reason, detail)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "x"), OSError(errno.EADDRNOTAVAIL, "x"), KeyError("x"), ValueError("x")])
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "x"), KeyError("x"), ValueError("x")])
 def test_what_is_no_failure_of_the_app_is_not_blamed_on_it(error):
     assert explain(error, 0.9) is None
 

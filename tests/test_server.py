@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from healthproxy.config import parse_config
+from healthproxy.problems import StartError
 from healthproxy.server import running
-from healthproxy.sockets import StartError, listening
+from healthproxy.sockets import listening
 from healthproxy.values import Address
 from tests import app
 from tests.sidecar import Caller, http_get, sidecar
@@ -167,3 +169,21 @@ def test_it_drains_until_the_app_has_gone_or_a_second_signal_comes(second):
                 server.communicate()
             assert next(lines)["message"] == ("stopped: a second signal" if second else "stopped: the app has gone")
             assert proxy.wait(2) == 0
+
+
+async def test_an_idle_caller_is_let_go_at_the_end():
+    with app.closed_port() as port:
+        async with sidecar({"/healthy": http_get(port)}, header_timeout="60") as caller:
+            reader, writer = await caller.connect()
+            while (await caller.metrics())["healthproxy_open_connections"] < 1:
+                await asyncio.sleep(0.001)
+        async with asyncio.timeout(2):
+            assert await reader.read() == b""
+        writer.close()
+
+
+def test_the_start_of_the_process_is_known():
+    program = "import time; from healthproxy.process import process_start; print(time.monotonic() - process_start())"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0 <= float(done.stdout) <= time.monotonic() - started + 0.02

@@ -7,7 +7,6 @@ protocol above TLS and no deadline.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import functools
 import os
@@ -15,6 +14,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from healthproxy.failures import is_gone
 from healthproxy.kubelet import is_address
 from healthproxy.probe import HTTPGet, ProbeError, Reason
 from healthproxy.tls import server_name, tls_context
@@ -36,13 +36,15 @@ class Stream(Protocol):
 
 async def open_stream(action: HTTPGet, request: bytes) -> Stream:
     """Connect to the first address of the host that accepts, as Go's dialer does, and send the request."""
-    addresses = await _resolve(action.host, action.port)
-    for address in addresses[:-1]:
+    errors = []
+    for address in await _resolve(action.host, action.port):
         try:
             return await _open(address, action, request)
-        except ConnectionRefusedError:
-            continue
-    return await _open(addresses[-1], action, request)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 async def refuses(host: str, port: int, seconds: float) -> bool:
@@ -50,10 +52,15 @@ async def refuses(host: str, port: int, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
             for address in await _resolve(host, port):
-                with _new_socket(address) as sock, contextlib.suppress(ConnectionRefusedError):
-                    await _connect(sock, (address, port), b"")
-                    return False
-    except OSError:  # a timeout is one, too
+                with _new_socket(address) as sock:
+                    try:
+                        await _connect(sock, (address, port), b"")
+                    except OSError as error:
+                        if is_gone(error):
+                            continue
+                        raise
+                return False
+    except (OSError, UnicodeError):  # a timeout is an OSError, too
         return False
     return True
 
