@@ -24,7 +24,6 @@ from healthproxy.values import Address, Network
 
 ENVIRONMENT = "HEALTHPROXY_"
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
-DEFAULT_PROBE = "/healthy=http://127.0.0.1:8080/healthy"
 
 _SERVICE_LINK = re.compile(r"HEALTHPROXY_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP).*)")
 """Variables that Kubernetes itself sets in every pod of a namespace with a Service called healthproxy."""

@@ -57,8 +57,11 @@ class Gate:
             self.flight = asyncio.create_task(self._fly(caller))
 
     async def _fly(self, caller: Caller) -> None:
-        outcome = await self._ask_app(self.probe, caller)
-        self.flight, self._last = None, outcome
+        try:
+            outcome = await self._ask_app(self.probe, caller)
+        finally:
+            self.flight = None  # even after a bug the next caller starts a new one, and it answers those who wait
+        self._last = outcome
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
             answer(outcome)

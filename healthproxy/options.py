@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from healthproxy import __version__
-from healthproxy.config import DEFAULT_PROBE, OPTIONS, Config, dump_config, flag, parse_config, suggest
+from healthproxy.config import OPTIONS, Config, dump_config, flag, parse_config, suggest
 from healthproxy.problems import ConfigError
 from healthproxy.values import dump
 
@@ -51,9 +51,13 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"healthproxy {__version__}")
     parser.add_argument("--check-config", action="store_true", help="print the resolved configuration as JSON, exit 0 or 2")
+    (probe,) = parse_config({}, {}).probes
     parser.add_argument("--config", metavar="FILE", help="JSON (*.json) or YAML")
     parser.add_argument(
-        "--probe", action="append", metavar="[/KEY=]TARGET", help=f"one probe, may be repeated (default: {DEFAULT_PROBE})"
+        "--probe",
+        action="append",
+        metavar="[/KEY=]TARGET",
+        help=f"one probe, may be repeated (default: {probe.key}={probe.action.url})",
     )
     for name, option in OPTIONS.items():
         default = dump(option.default)

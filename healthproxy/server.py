@@ -141,14 +141,17 @@ async def _serving_admin(app: web.Application, sockets: Iterable[socket.socket])
 
 
 async def _app_gone(probes: Iterable[Probe]) -> None:
-    """Return when every port of the app refuses connections."""
+    """Return when every port of the app refuses connections, and never where that cannot be told."""
     places = {(probe.action.host, probe.action.port) for probe in probes}
-    while places:
-        for place in list(places):
-            if await refuses(*place, DRAIN_POLL_SECONDS):
-                places.remove(place)
-        if places:
+    try:
+        while True:
+            places = {place for place in places if not await refuses(*place, DRAIN_POLL_SECONDS)}
+            if not places:
+                return
             await asyncio.sleep(DRAIN_POLL_SECONDS)
+    except Exception:
+        log.exception("cannot tell whether the app has gone; staying as long as may be")
+        await asyncio.Event().wait()
 
 
 async def _last_answers(gates: Iterable[Gate]) -> None:

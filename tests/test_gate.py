@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from healthproxy.gate import Gate
 from healthproxy.probe import Caller, HTTPGet, Outcome, Probe, Reason
 
@@ -89,9 +91,23 @@ async def test_without_min_interval_callers_one_after_the_other_share_nothing():
     assert scene.shared == 0
 
 
-async def test_the_first_caller_of_a_flight_is_the_one_whose_headers_pass():
+async def test_a_flight_asks_the_app_in_the_name_of_its_first_caller():
     scene = Scene()
     scene.gate.ask(Caller("10.1.0.87", "kube-probe/1.36"), lambda _: None)
     scene.gate.ask(Caller("127.0.0.1", "somebody else"), lambda _: None)
     await scene.answer(WELL)
     assert scene.asked == [Caller("10.1.0.87", "kube-probe/1.36")]
+
+
+async def test_a_bug_under_way_leaves_no_caller_waiting_for_ever():
+    scene = Scene(min_interval=0.0)
+    scene.gate.ask(CALLER, scene.answers.append)
+    scene.app.set_exception(KeyError("bug"))
+    flight = scene.gate.flight
+    assert flight is not None
+    with pytest.raises(KeyError):
+        await flight
+    scene.app = asyncio.get_running_loop().create_future()
+    scene.gate.ask(CALLER, scene.answers.append)
+    await scene.answer(WELL)
+    assert scene.answers == [WELL, WELL]
