@@ -12,6 +12,7 @@ import http.client
 import io
 import re
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -118,26 +119,33 @@ def _ask(action: HTTPGet, deadline: float) -> Outcome:
 
 @contextlib.contextmanager
 def _connect(action: HTTPGet, deadline: float) -> Iterator[socket.socket]:
-    with _connect_any(action, deadline) as plain:
-        plain.settimeout(_left(deadline))
-        if action.scheme == "http":
-            yield plain
-        else:
-            with tls_context(action.tls).wrap_socket(plain, server_hostname=server_name(action) or None) as encrypted:
-                yield encrypted
-
-
-def _connect_any(action: HTTPGet, deadline: float) -> socket.socket:
     """Connect to the first address that accepts, or raise what the first one said, as Go does."""
     errors = []
     for address in [action.host] if kubelet.is_address(action.host) else _resolve(action.host, deadline):
-        try:
-            return socket.create_connection((address, action.port), _left(deadline))
-        except TimeoutError:
-            raise
-        except OSError as error:
-            errors.append(error)
+        with _new_socket(action, address) as sock:
+            sock.settimeout(_left(deadline))
+            try:
+                sock.connect((address, action.port))
+            except TimeoutError:
+                raise
+            except OSError as error:
+                errors.append(error)
+                continue
+            if isinstance(sock, ssl.SSLSocket):
+                sock.settimeout(_left(deadline))
+                sock.do_handshake()
+            yield sock
+            return
     raise errors[0]
+
+
+def _new_socket(action: HTTPGet, address: str) -> socket.socket:
+    plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    if action.scheme == "http":
+        return plain
+    # Wrapped before it connects: up to 3.12 a socket that is reset while it is being wrapped is never closed.
+    name = server_name(action) or None
+    return tls_context(action.tls).wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
 
 
 def _resolve(host: str, deadline: float) -> list[str]:

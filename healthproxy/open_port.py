@@ -1,7 +1,7 @@
 """The open port: request → key → answer, for callers who may be anyone.
 
 Requests are read by aiohttp's parser, one per connection, and turned away before they cost anything if they are not a probe.
-Knows Knows nothing of how the app is asked. Must never let a byte of a request pass but the version in a kubelet's User-Agent.
+Knows nothing of how the app is asked. Must never let a byte of a request pass but the version in a kubelet's User-Agent.
 """
 
 from __future__ import annotations
