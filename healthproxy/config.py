@@ -10,16 +10,19 @@ import dataclasses
 import difflib
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from healthproxy import values
+from healthproxy.actions import Settings
+from healthproxy.aggregates import Table, complete_aggregates
 from healthproxy.kubelet import is_loopback
-from healthproxy.probe import Probe
+from healthproxy.probe import Endpoint, Probe
 from healthproxy.problems import Problems
-from healthproxy.stanza import Settings, default_probe, dump_stanza, parse_short, parse_stanza
+from healthproxy.stanza import default_probe, dump_stanza, parse_short, parse_stanza
 from healthproxy.values import Address, Network
 
 ENVIRONMENT = "HEALTHPROXY_"
@@ -94,11 +97,11 @@ def parse_config(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Co
         _parse_environment_table(env, settings, problems),
         _parse_shorts("--probe", flags.get("probe") or (), settings, problems),
     )
-    for key in map(str, contents):
+    for key in map(values.name_of, contents):
         problems.add(f"{path}: {key}", "unknown key", suggest(key, ["probes", *map(file_key, OPTIONS)]))
     given = [table for table in tables if table is not None]
-    probes = given[-1] if given else [default_probe(settings)]
-    config = dataclasses.replace(config, probes=tuple(probes))
+    table: Table = given[-1] if given else {"/healthy": default_probe(settings)}
+    config = dataclasses.replace(config, probes=complete_aggregates(table, problems))
     _check_together(config, problems)
     problems.raise_if_any()
     return config
@@ -130,7 +133,7 @@ def _read_environment(environment: Mapping[str, str], problems: Problems) -> dic
 def _read_file(path: str, problems: Problems) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         problems.add(path, f"cannot be read: {error}", "give the path of a UTF-8 text file")
         return {}
     contents: Any = None
@@ -150,39 +153,45 @@ def _parse_json(text: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        return json.loads(text, object_pairs_hook=unique, parse_int=_parse_digits)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}; mend it there") from None
     except RecursionError:
         raise ValueError("is nested too deeply; a probe table needs four levels") from None
 
 
+def _parse_digits(digits: str) -> float:
+    """Read a whole number; one that Python refuses to read for its length is too large for every option."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
 def _parse_yaml(text: str) -> Any:
     from ruamel.yaml import YAML  # 1.6 MB of memory: loaded only by those who wrote YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, KeyError) as error:  # the last two for a tag whose value is none
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())}; mend it there") from None
+        with warnings.catch_warnings(action="ignore", category=ReusedAnchorWarning):  # YAML allows it
+            return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ArithmeticError, LookupError, TypeError, ValueError) as error:  # all but the first: a tag's value is none
+        said = " ".join(str(error).partition(";")[0].replace(' in "<unicode string>",', " in").split())
+        raise ValueError(f"is not YAML: {said}; mend it there") from None
     except RecursionError:
         raise ValueError("is nested too deeply; a probe table needs four levels") from None
 
 
-def _parse_table(where: str, table: Any, settings: Settings, problems: Problems) -> list[Probe] | None:
+def _parse_table(where: str, table: Any, settings: Settings, problems: Problems) -> Table | None:
     if table is None:
         return None
     if not isinstance(table, dict) or not table:
         problems.add(where, "holds no probes", 'write {"/healthy": {"httpGet": {"path": "/healthy", "port": 8080}}}')
-        return []
-    probes = [parse_stanza(f"{where}.{key}", key, stanza, settings, problems) for key, stanza in table.items()]
-    return [probe for probe in probes if probe is not None]
+        return {}
+    return {key: parse_stanza(f"{where}.{values.name_of(key)}", key, stanza, settings, problems) for key, stanza in table.items()}
 
 
-def _parse_environment_table(env: Mapping[str, str], settings: Settings, problems: Problems) -> list[Probe] | None:
+def _parse_environment_table(env: Mapping[str, str], settings: Settings, problems: Problems) -> Table | None:
     table, short = env.get("probes"), env.get("probe")
     where = ENVIRONMENT + "PROBES"
-    probes = None
+    probes: Table | None = None
     if table is not None:
         with problems.at(where):
             probes = _parse_table(where, _parse_json(table), settings, problems)
@@ -193,15 +202,15 @@ def _parse_environment_table(env: Mapping[str, str], settings: Settings, problem
     return probes
 
 
-def _parse_shorts(where: str, shorts: Sequence[str], settings: Settings, problems: Problems) -> list[Probe] | None:
-    probes: dict[str, Probe] = {}
+def _parse_shorts(where: str, shorts: Sequence[str], settings: Settings, problems: Problems) -> Table | None:
+    probes: Table = {}
     for short in shorts:
         with problems.at(f"{where} {short}"):
             probe = parse_short(short, settings)
             if probe.key in probes:
                 raise ValueError(f"is a second probe with the key {probe.key}; write another KEY= before it")
             probes[probe.key] = probe
-    return list(probes.values()) if shorts else None
+    return probes if shorts else None
 
 
 def _check_together(config: Config, problems: Problems) -> None:
@@ -211,13 +220,14 @@ def _check_together(config: Config, problems: Problems) -> None:
     if len(own) == 2 and own[0].port == own[1].port != 0 and (everywhere or own[0] == own[1]):
         problems.add("--admin-listen", f"port {own[1].port} is the open port's", "give another port, or off")
     for probe in config.probes:
-        if any(_is_ours(address, probe.action.host, probe.action.port, config.app_host) for address in own):
+        if any(_is_ours(address, probe.endpoint, config.app_host) for address in own):
             problems.add(f"probe {probe.key}", "its target is our own port", "give the port that the app listens on")
 
 
-def _is_ours(address: Address, host: str, port: int, app_host: str) -> bool:
-    if port != address.port:
+def _is_ours(address: Address, endpoint: Endpoint | None, app_host: str) -> bool:
+    if endpoint is None or endpoint.unix_socket or endpoint.port != address.port:
         return False
+    host = endpoint.host
     if address.host in EVERYWHERE:
         return is_loopback(host) or host in (app_host, *EVERYWHERE)
     return host == address.host or (host == "localhost" and is_loopback(address.host))

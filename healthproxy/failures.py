@@ -8,9 +8,8 @@ import ssl
 
 from healthproxy.probe import Outcome, ProbeError, Reason
 
-_UNREACHABLE = frozenset(
-    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
-)
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+_NO_SOCKET = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EPROTOTYPE})
 
 
 def explain(error: Exception, deadline: float) -> Outcome | None:
@@ -21,10 +20,7 @@ def explain(error: Exception, deadline: float) -> Outcome | None:
         case TimeoutError():
             return Outcome(Reason.TIMEOUT, f"no answer within {deadline:g} s")
         case ssl.SSLError():
-            why = getattr(error, "verify_message", "") or (
-                getattr(error, "reason", None) or "handshake broken off"
-            ).lower().replace("_", " ")
-            return Outcome(Reason.TLS, f"TLS failed: {why}")
+            return Outcome(Reason.TLS, f"TLS failed: {_tls_failure(error)}")
         case ConnectionRefusedError():
             return Outcome(Reason.REFUSED, "connection refused")
         case ConnectionError():
@@ -33,9 +29,20 @@ def explain(error: Exception, deadline: float) -> Outcome | None:
             return Outcome(Reason.REFUSED, "cannot resolve the app's host name")
         case OSError() if error.errno in _UNREACHABLE:
             return Outcome(Reason.REFUSED, "app's host unreachable")
+        case OSError() if error.errno in _NO_SOCKET:
+            return Outcome(Reason.REFUSED, "no socket of the app at this path")
+        case PermissionError():
+            return Outcome(Reason.REFUSED, "no permission to connect")
     return None
 
 
 def is_gone(error: OSError) -> bool:
     """Tell whether a failed connection means that nobody listens at that address."""
-    return isinstance(error, ConnectionRefusedError) or error.errno in _UNREACHABLE
+    return isinstance(error, ConnectionRefusedError) or error.errno in _UNREACHABLE | _NO_SOCKET
+
+
+def _tls_failure(error: ssl.SSLError) -> str:
+    reason = getattr(error, "reason", None) or "handshake broken off"
+    if "NO_APPLICATION_PROTOCOL" in reason:  # alert 120 of RFC 7301
+        return "app does not offer what this probe speaks: HTTP/1.1 for httpGet, HTTP/2 for grpc"
+    return getattr(error, "verify_message", "") or reason.lower().replace("_", " ")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from healthproxy.probe import Caller, Outcome, Probe
+from healthproxy.probe import Caller, Outcome, Probe, Reason
+from healthproxy.turns import Answer, Turns
 
-Answer = Callable[[Outcome], None]
-"""What a caller leaves behind to be told the outcome; must not raise."""
+NO_TURN = Outcome(Reason.TIMEOUT, "too many callers wait with other forwarded headers")
 
 
 class Gate:
@@ -38,29 +38,64 @@ class Gate:
         self._shared = shared
         self._clock = asyncio.get_running_loop().time
         self._waiting: list[Answer] = []
+        self._turns = Turns()
         self.flight: asyncio.Task[None] | None = None
         """The request to the app that is under way."""
         self._started = float("-inf")
+        self._headers: tuple[tuple[str, str], ...] = ()
         self._last: Outcome | None = None
 
     def ask(self, caller: Caller, answer: Answer) -> None:
         """Have `answer` called with an outcome: at once from the last flight, later from this one, or from a new one."""
-        if self.flight is not None:
+        caller = caller.limited_to(self.probe.forward_headers)
+        fresh = self._clock() - self._started < self._min_interval
+        if self.flight is not None and caller.headers == self._headers:
             self._waiting.append(answer)
             self._shared(self.probe)
-        elif self._last is not None and self._clock() - self._started < self._min_interval:
+        elif self.flight is None and fresh and self._last is not None and caller.headers == self._headers:
             self._shared(self.probe)
             answer(self._last)
+        elif self.flight is None and not fresh and not self._turns:
+            self._start(caller, [answer])
         else:
-            self._waiting.append(answer)
-            self._started = self._clock()
-            self.flight = asyncio.create_task(self._fly(caller))
+            self._wait(caller, answer)
+
+    def outcome(self, caller: Caller) -> asyncio.Future[Outcome]:
+        """Ask, and return where the outcome will be."""
+        future = asyncio.get_running_loop().create_future()
+        self.ask(caller, future.set_result)
+        return future
+
+    def _start(self, caller: Caller, answers: list[Answer]) -> None:
+        self._waiting += answers
+        self._headers = caller.headers
+        self._started = self._clock()
+        self.flight = asyncio.create_task(self._fly(caller))
+
+    def _wait(self, caller: Caller, answer: Answer) -> None:
+        """Wait for a flight with other forwarded headers than the last."""
+        idle = self.flight is None and not self._turns
+        if not self._turns.add(caller, answer):
+            answer(NO_TURN)
+        elif idle:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        asyncio.get_running_loop().call_at(self._started + self._min_interval, self._take_turn)
+
+    def _take_turn(self) -> None:
+        caller, answers = self._turns.take()
+        for _ in answers[1:]:
+            self._shared(self.probe)
+        self._start(caller, answers)
 
     async def _fly(self, caller: Caller) -> None:
         try:
             outcome = await self._ask_app(self.probe, caller)
         finally:
             self.flight = None  # even after a bug the next caller starts a new one, and it answers those who wait
+            if self._turns:
+                self._schedule()
         self._last = outcome
         waiting, self._waiting = self._waiting, []
         for answer in waiting:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
 
-from healthproxy.probe import DEFAULT_PORT, Caller, HTTPGet, ProbeError, Reason, join_host_port
+from healthproxy.probe import DEFAULT_PORT, GRPC, Caller, HTTPGet, ProbeError, Reason, join_host_port
 
 USER_AGENT = "kube-probe/1.36"
 ACCEPT = "*/*"
@@ -29,6 +29,8 @@ MAX_REDIRECT_BODY = 2 * 1024
 
 BROKEN_OFF = "connection closed before the answer was complete"
 NOT_HTTP = "app did not answer in HTTP/1"
+FRAME_HEAD = 9
+"""Bytes by which an HTTP/2 server is known: the head of the frame with its settings, which it sends first."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -117,16 +119,24 @@ def encode_target(path: str) -> str:
     return path + mark + query
 
 
-@functools.lru_cache(maxsize=256)
+def authority(action: HTTPGet | GRPC, caller: Caller) -> str:
+    """Return what the kubelet would call the app: host and port, and behind a socket file `localhost`."""
+    return "localhost" if action.unix_socket else join_host_port(action.named_host or caller.host, action.port)
+
+
 def first_request(action: HTTPGet, caller: Caller) -> Request:
     """Build the request that the kubelet would have sent to the app itself."""
-    authority = join_host_port(action.named_host or caller.host, action.port)
+    return _build_request(action, caller) if caller.headers else _remember_request(action, caller)
+
+
+def _build_request(action: HTTPGet, caller: Caller) -> Request:
     fields: dict[str, list[str]] = {}
-    for name, value in action.headers:
+    for name, value in (*action.headers, *caller.headers):
         fields.setdefault(_canonical(name), []).append(value.strip(" \t"))
     fields.setdefault("User-Agent", [caller.user_agent or ""])
     fields.setdefault("Accept", [caller.accept or ""])
-    host_header = fields.get("Host", [""])[0] or authority
+    place = authority(action, caller)
+    host_header = fields.get("Host", [""])[0] or place
     headers = [
         (name, value)
         for name, values in fields.items()
@@ -134,7 +144,10 @@ def first_request(action: HTTPGet, caller: Caller) -> Request:
         if name not in _NEVER_SENT and (name, value) not in _LEFT_OUT
     ]
     headers.sort(key=_wire_order)
-    return Request(action.scheme, authority, encode_target(action.path), host_header, tuple(headers))
+    return Request(action.scheme, place, encode_target(action.path), host_header, tuple(headers))
+
+
+_remember_request = functools.lru_cache(maxsize=256)(_build_request)  # not what callers wrote: it could be 4 MB
 
 
 def next_request(request: Request, code: int, location: str) -> Request | None:
@@ -178,6 +191,12 @@ def check_head(code: int, fields: Iterable[tuple[str, str]]) -> None:
     by_length = not encodings and len(lengths) <= 1 and all(map(str.isdecimal, lengths))
     if not clean or not (by_length or encodings == ["chunked"]):
         raise ProbeError(Reason.PROTOCOL, NOT_HTTP)
+
+
+def explain_no_http(start: bytes) -> str:
+    """Say what an app speaks whose answer begins like this and is no HTTP/1."""
+    speaks_http2 = start[3:FRAME_HEAD] == b"\x04\0\0\0\0\0"
+    return "app speaks HTTP/2 only: if it is a gRPC app, probe it with grpc" if speaks_http2 else NOT_HTTP
 
 
 def judge(code: int) -> Reason:

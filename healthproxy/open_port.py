@@ -14,6 +14,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from email.utils import formatdate
 
 from aiohttp.base_protocol import BaseProtocol
@@ -40,6 +41,8 @@ _KUBELET = re.compile(r"kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?")
 _CLEAN = re.compile(r"[\x20-\x7e]{1,256}")
 _SOME_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} /")
 _STATUS = {
+    Reason.OK: 200,
+    Reason.STATUS: 503,
     Reason.REFUSED: 502,
     Reason.RESET: 502,
     Reason.TLS: 502,
@@ -48,7 +51,7 @@ _STATUS = {
     Reason.TIMEOUT: 504,
     Reason.INTERNAL: 500,
 }
-"""Answers where there is no status of the app's own to hand on."""
+"""Answers where there is no status of the app's own to hand on: `redirect` always has one."""
 
 
 class OpenPort:
@@ -142,15 +145,24 @@ class _Request:
             said = request.headers.get("User-Agent", "")
             user_agent = said if _KUBELET.fullmatch(said) else kubelet.USER_AGENT
             caller = Caller(self._connection.host, user_agent, kubelet.ACCEPT)
+            if gate.probe.forward_headers:
+                caller = self._forwarding(caller, request, gate.probe.forward_headers)
             self._connection.heard()
             gate.ask(caller, self._answer_exposed if gate.probe.expose_body else self._answer)
 
+    def _forwarding(self, caller: Caller, request: RawRequestMessage, names: tuple[str, ...]) -> Caller:
+        """Add what the probe lets pass, but for what the caller himself meant for this connection only."""
+        own = request.headers.get("Connection", "").lower().replace(",", " ").split()
+        fields = [(name.lower(), value) for name, value in request.headers.items()]
+        headers = tuple([field for field in fields if field[0] in names and field[0] not in own])
+        return replace(caller, headers=headers, source=self._connection.peer)
+
     def _answer(self, outcome: Outcome) -> None:
         line = "ok" if outcome.reason is Reason.OK else outcome.detail
-        self._finish(_STATUS.get(outcome.reason) or outcome.code or 500, f"{line}\n".encode())
+        self._finish(outcome.code or _STATUS[outcome.reason], f"{line}\n".encode())
 
     def _answer_exposed(self, outcome: Outcome) -> None:
-        if outcome.code is None or outcome.reason in _STATUS:
+        if outcome.code is None:
             self._answer(outcome)
         else:
             clean = _CLEAN.fullmatch(outcome.content_type)

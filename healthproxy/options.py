@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from healthproxy import __version__
 from healthproxy.config import OPTIONS, Config, dump_config, flag, parse_config, suggest
-from healthproxy.problems import ConfigError
+from healthproxy.problems import ConfigError, on_one_line
 from healthproxy.values import dump
 
 USAGE = """\
@@ -26,7 +26,7 @@ def parse_serve(arguments: list[str], environment: Mapping[str, str]) -> Config 
     flags, unknown = parser.parse_known_args(arguments)
     given = {name: value for name, value in vars(flags).items() if value is not None}
     known = ["--probe", "--config", "--check-config", "--version", "--help", *map(flag, OPTIONS)]
-    problems = [f"{word}: unknown option; {suggest(word.partition('=')[0], known)}" for word in unknown]
+    problems = [on_one_line(f"{word}: unknown option; {suggest(word.partition('=')[0], known)}") for word in unknown]
     try:
         config = parse_config(given, environment)
     except ConfigError as error:
@@ -57,7 +57,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--probe",
         action="append",
         metavar="[/KEY=]TARGET",
-        help=f"one probe, may be repeated (default: {probe.key}={probe.action.url})",
+        help=f"one probe, may be repeated (default: {probe.key}={probe.action})",
     )
     for name, option in OPTIONS.items():
         default = dump(option.default)

@@ -6,7 +6,7 @@ Frozen values from the standard library alone. No I/O, no defaults that depend o
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DEFAULT_PORT = {"http": 80, "https": 443}
 """The port that a URL means when it names none."""
@@ -68,10 +68,30 @@ class TLS:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the app listens: a host and port, or a socket file; and whether TLS is spoken there."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    unix_socket: str | None = None
+    """Path of the socket file; goes before host and port."""
+    tls: TLS | None = None
+    """None for a plain connection."""
+    named_host: str | None = None
+    """What the probe calls the app, if it is not called by its address."""
+    protocol: str = "http/1.1"
+    """What TLS offers by ALPN."""
+
+    def __str__(self) -> str:
+        """Write it as the targets of short forms have it."""
+        return f"unix:{self.unix_socket}" if self.unix_socket else join_host_port(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
 class HTTPGet:
     """The `httpGet` of a Pod spec, completed."""
 
-    port: int
+    port: int = 0
     path: str = "/"
     """As written in the Pod spec; may hold a query."""
     host: str = "127.0.0.1"
@@ -83,15 +103,96 @@ class HTTPGet:
     headers: tuple[tuple[str, str], ...] = ()
     """`httpHeaders`, in the order and case of the Pod spec."""
     tls: TLS = TLS()
+    unix_socket: str | None = None
+    """Path of a socket file, in place of host and port."""
 
     @property
-    def url(self) -> str:
-        """The target as a URL."""
-        return f"{self.scheme}://{join_host_port(self.host, self.port)}{self.path}"
+    def endpoint(self) -> Endpoint:
+        """Where to connect."""
+        tls = self.tls if self.scheme == "https" else None
+        return Endpoint(self.host, self.port, self.unix_socket, tls, self.named_host)
+
+    def __str__(self) -> str:
+        """Write the target as a short form."""
+        separator = ":" if self.unix_socket else ""
+        return f"{self.scheme}://{self.endpoint}{separator}{self.path}"
 
 
-Action = HTTPGet
-"""Every action a probe can perform; a new one joins this union and mypy names the places that must know it."""
+@dataclass(frozen=True, slots=True)
+class TCPSocket:
+    """The `tcpSocket` of a Pod spec, completed."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to connect."""
+        return Endpoint(self.host, self.port)
+
+    def __str__(self) -> str:
+        """Write the target as a short form."""
+        return f"tcp://{self.endpoint}"
+
+
+@dataclass(frozen=True, slots=True)
+class GRPC:
+    """The `grpc` of a Pod spec, completed."""
+
+    port: int = 0
+    service: str = ""
+    """Whose health is asked for; empty for the server's as a whole."""
+    host: str = "127.0.0.1"
+    """Where to connect."""
+    named_host: str | None = None
+    """What `:authority` calls the app; default: the address on which the probe reached us."""
+    tls: TLS | None = None
+    """None for h2c."""
+    unix_socket: str | None = None
+    """Path of a socket file, in place of host and port."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to connect."""
+        return Endpoint(self.host, self.port, self.unix_socket, self.tls, self.named_host, "h2")
+
+    def __str__(self) -> str:
+        """Write the target as a short form."""
+        separator = ":" if self.unix_socket else ""
+        service = f"{separator}/{self.service}" if self.service else ""
+        return f"{'grpcs' if self.tls else 'grpc'}://{self.endpoint}{service}"
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Healthy if every member is."""
+
+    members: tuple[str, ...]
+    """Keys of other probes."""
+
+    def __str__(self) -> str:
+        """Write it for humans."""
+        return f"all of {', '.join(self.members)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Healthy if one member is."""
+
+    members: tuple[str, ...]
+    """Keys of other probes."""
+
+    def __str__(self) -> str:
+        """Write it for humans."""
+        return f"any of {', '.join(self.members)}"
+
+
+Target = HTTPGet | TCPSocket | GRPC
+"""The actions that ask the app."""
+Aggregate = AllOf | AnyOf
+"""The actions that ask other probes."""
+Action = Target | Aggregate
+"""Every action a probe can perform; a new one joins a union and mypy names the places that must know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +211,14 @@ class Probe:
     failure_threshold: int = 3
     """`failureThreshold`; for metrics only."""
     expose_body: bool = False
-    """Hand the app's body to the caller."""
+    """Hand the app's body to the caller; `httpGet` only."""
+    forward_headers: tuple[str, ...] = ()
+    """Names of caller's headers that the app may see, in lower case; of an aggregate those of its members."""
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it asks the app; None for an aggregate."""
+        return None if isinstance(self.action, Aggregate) else self.action.endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +229,16 @@ class Caller:
     """Our own address on which the probe arrived, without brackets."""
     user_agent: str | None = None
     accept: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """What `forwardHeaders` lets pass: names in lower case, values as they came; callers who differ in them share nothing."""
+    source: str = ""
+    """The caller's address; callers who share nothing take turns by it."""
+
+    def limited_to(self, names: tuple[str, ...]) -> Caller:
+        """Return the caller with no other headers than these."""
+        if not self.headers:
+            return self
+        return replace(self, headers=tuple([field for field in self.headers if field[0] in names]))
 
 
 @dataclass(frozen=True, slots=True)

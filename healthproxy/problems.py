@@ -28,7 +28,7 @@ class Problems:
 
     def add(self, where: str, what: str, to_do: str) -> None:
         """Note a problem."""
-        self._lines.append(f"{where}: {what}; {to_do}")
+        self._lines.append(on_one_line(f"{where}: {what}; {to_do}"))
 
     @contextmanager
     def at(self, where: str) -> Iterator[None]:
@@ -36,9 +36,14 @@ class Problems:
         try:
             yield
         except ValueError as error:
-            self._lines.append(f"{where}: {error}")
+            self._lines.append(on_one_line(f"{where}: {error}"))
 
     def raise_if_any(self) -> None:
         """Refuse the configuration if there is a problem."""
         if self._lines:
             raise ConfigError(self._lines)
+
+
+def on_one_line(text: str) -> str:
+    """Escape what would break the line or could not be printed; keys and values hold whatever was written."""
+    return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])

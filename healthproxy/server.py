@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ from healthproxy.gate import Gate
 from healthproxy.history import History
 from healthproxy.metrics import Metrics
 from healthproxy.open_port import OpenPort
-from healthproxy.probe import Outcome, Probe
+from healthproxy.probe import Caller, Outcome, Probe
 from healthproxy.probers import prepare, refuses, run_probe
 from healthproxy.process import process_start, raise_file_limit
 from healthproxy.sockets import address_of, listening
@@ -107,7 +108,11 @@ async def running(config: Config, started: float | None = None) -> AsyncIterator
         metrics.observe(probe, outcome)
         history.observe(probe, outcome)
 
-    gates = {probe.key: Gate(probe, config.min_interval, run_probe, observe, metrics.shared) for probe in config.probes}
+    def ask_member(key: str, caller: Caller) -> asyncio.Future[Outcome]:
+        return gates[key].outcome(caller)
+
+    ask_app = functools.partial(run_probe, ask_member=ask_member)
+    gates = {probe.key: Gate(probe, config.min_interval, ask_app, observe, metrics.shared) for probe in config.probes}
     bounds = Bounds(config.max_connections, config.header_timeout)
     port = OpenPort(gates, bounds, config.allow_from, metrics.refused)
     for probe in config.probes:
@@ -142,10 +147,10 @@ async def _serving_admin(app: web.Application, sockets: Iterable[socket.socket])
 
 async def _app_gone(probes: Iterable[Probe]) -> None:
     """Return when every port of the app refuses connections, and never where that cannot be told."""
-    places = {(probe.action.host, probe.action.port) for probe in probes}
+    places = {probe.endpoint for probe in probes if probe.endpoint is not None}
     try:
         while True:
-            places = {place for place in places if not await refuses(*place, DRAIN_POLL_SECONDS)}
+            places = {place for place in places if not await refuses(place, DRAIN_POLL_SECONDS)}
             if not places:
                 return
             await asyncio.sleep(DRAIN_POLL_SECONDS)
@@ -164,7 +169,7 @@ async def _last_answers(gates: Iterable[Gate]) -> None:
 
 def _log_start(config: Config, sidecar: Sidecar) -> None:
     open_port, admin_port = (", ".join(map(str, addresses)) for addresses in (sidecar.open_port, sidecar.admin_port))
-    targets = {probe.key: probe.action.url for probe in config.probes}
+    targets = {probe.key: str(probe.action) for probe in config.probes}
     probes = ", ".join([f"{key} -> {url}" for key, url in targets.items()])
     text = f"healthproxy {__version__}: open port {open_port}; admin port {admin_port or 'off'}; {probes}"
     _log("started", text, open_port=[*map(str, sidecar.open_port)], admin_port=[*map(str, sidecar.admin_port)], probes=targets)

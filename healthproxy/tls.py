@@ -6,14 +6,14 @@ import functools
 import ssl
 
 from healthproxy.kubelet import is_address
-from healthproxy.probe import TLS, HTTPGet
+from healthproxy.probe import TLS, Endpoint
 
 
 @functools.cache
-def tls_context(tls: TLS) -> ssl.SSLContext:
-    """Build the context, once per distinct setting. Raises OSError where `ca` cannot be used."""
+def tls_context(tls: TLS, protocol: str = "http/1.1") -> ssl.SSLContext:
+    """Build the context, once per distinct setting; `protocol` is offered by ALPN. Raises OSError where `ca` cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES")  # what Go offers for TLS 1.2; OpenSSL leaves some of it out
     if tls.ca:
         context.load_verify_locations(cafile=tls.ca)
@@ -23,11 +23,12 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def server_name(action: HTTPGet) -> str:
+def server_name(endpoint: Endpoint) -> str:
     """Return the name to send and, with `ca`, to verify; empty for none, as the kubelet sends none for an address."""
-    if action.tls.server_name:
-        return action.tls.server_name
-    if action.tls.ca:
-        return action.host
-    name = action.named_host or ""
+    assert endpoint.tls is not None
+    if endpoint.tls.server_name:
+        return endpoint.tls.server_name
+    if endpoint.tls.ca:
+        return endpoint.host
+    name = endpoint.named_host or ""
     return "" if is_address(name) else name

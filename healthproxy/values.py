@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from healthproxy.kubelet import is_address
 from healthproxy.probe import join_host_port
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+")
+_SHOWN = 100
+"""Characters of a value that a problem quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +34,38 @@ class Address:
         return join_host_port(self.host, self.port)
 
 
+def shown(raw: object) -> str:
+    """Quote a value in a problem: never long, and of what holds other values no more than its kind."""
+    match raw:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[raw]
+        case list() | tuple() | set():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case int() if raw.bit_length() > 4 * _SHOWN:  # Python refuses to write thousands of digits
+            return "a number of hundreds of digits"
+    text = repr(raw)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def name_of(key: object) -> str:
+    """Name a key of a file; YAML has others than text."""
+    return key if isinstance(key, str) else shown(key)
+
+
 def seconds(raw: object) -> float:
     """Read a duration, zero included."""
     value = _number(raw)
     if not 0 <= value < math.inf:
-        raise ValueError(f"{raw} is no duration; give seconds, 0 or more")
+        raise ValueError(f"{_bare(raw)} is no duration; give seconds, 0 or more")
     return value
 
 
 def positive_seconds(raw: object) -> float:
     """Read a duration above zero."""
     if not 0 < (value := _number(raw)) < math.inf:
-        raise ValueError(f"{raw} is not positive; give seconds above 0")
+        raise ValueError(f"{_bare(raw)} is not positive; give seconds above 0")
     return value
 
 
@@ -50,36 +73,47 @@ def count(raw: object) -> int:
     """Read a whole number above zero."""
     value = _number(raw)
     if not 1 <= value < math.inf or value != int(value):
-        raise ValueError(f"{raw} is no count; give a whole number, 1 or more")
+        raise ValueError(f"{_bare(raw)} is no count; give a whole number, 1 or more")
     return int(value)
 
 
 def port(raw: object) -> int:
     """Read a port number, which a Pod spec may write as text."""
-    if isinstance(raw, str) and not raw.isdecimal():
-        raise ValueError(f"port {raw!r} is a name, and names resolve only in the probed container; give the number")
-    value = _number(raw)
+    if isinstance(raw, str) and re.search("[A-Za-z]", raw):
+        raise ValueError(f"port {shown(raw)} is a name, and names resolve only in the probed container; give the number")
+    value = _number(raw) if not isinstance(raw, str) or raw.isdecimal() else 0
     if value not in range(1, 65536):
-        raise ValueError(f"{raw} is no port; give a number from 1 to 65535")
+        raise ValueError(f"{_bare(raw) or shown(raw)} is no port; give a number from 1 to 65535")
     return int(value)
 
 
 def host(raw: object) -> str:
     """Read a host name or address, without port and brackets."""
     try:
-        if isinstance(raw, str) and _HOST.fullmatch(raw) and raw.encode("idna"):
+        if isinstance(raw, str) and _HOST.fullmatch(raw) and (is_address(raw) or _is_name(raw)):
             return raw
     except UnicodeError:  # an empty or over-long label
         pass
-    raise ValueError(f"{raw!r} is no host; give a name or an address, without port and brackets")
+    raise ValueError(f"{shown(raw)} is no host; give a name or an address, without port and brackets")
+
+
+def _is_name(raw: str) -> bool:
+    return not {":", "%"} & set(raw) and bool(raw.encode("idna"))
+
+
+def socket_path(raw: object) -> str:
+    """Read the path of a socket file; the kernel takes 107 bytes, and the config file's place is no base for it."""
+    if not isinstance(raw, str) or not raw.startswith("/") or not raw.isprintable() or len(raw.encode()) > 107:
+        raise ValueError(f"{shown(raw)} is no socket file; give an absolute path of at most 107 bytes")
+    return raw
 
 
 def address(raw: object) -> Address:
     """Read `HOST:PORT` or `:PORT`; port 0 takes any free one."""
-    name, colon, number = str(raw).rpartition(":")
+    name, colon, number = str(raw).rpartition(":") if isinstance(raw, str) else ("", "", "")
     bracketed = name.startswith("[") and name.endswith("]")
-    if not colon or not number.isdecimal() or int(number) > 65535 or (":" in name and not bracketed):
-        raise ValueError(f"{raw!r} is no address; write HOST:PORT, [IPV6]:PORT or :PORT")
+    if not colon or not number.isdecimal() or len(number) > 5 or int(number) > 65535 or (":" in name and not bracketed):
+        raise ValueError(f"{shown(raw)} is no address; write HOST:PORT, [IPV6]:PORT or :PORT")
     name = name[1:-1] if bracketed else name
     return Address(host(name) if name else "", int(number))
 
@@ -104,9 +138,9 @@ def networks(raw: object) -> tuple[Network, ...]:
 def boolean(raw: object) -> bool:
     """Read yes or no."""
     known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    value = known.get(str(raw).lower())
+    value = known.get(str(raw).lower()) if isinstance(raw, str | bool | int) else None
     if value is None:
-        raise ValueError(f"{raw!r} is neither; give true or false")
+        raise ValueError(f"{shown(raw)} is neither; give true or false")
     return value
 
 
@@ -115,7 +149,7 @@ def choice(*allowed: str) -> Callable[[object], str]:
 
     def read(raw: object) -> str:
         if raw not in allowed:
-            raise ValueError(f"{raw!r} is not known; give one of {', '.join(allowed)}")
+            raise ValueError(f"{shown(raw)} is not known; give one of {', '.join(allowed)}")
         return str(raw)
 
     return read
@@ -133,8 +167,13 @@ def dump(value: object) -> Any:
     return value
 
 
+def _bare(raw: object) -> str:
+    """Show a number alike, whether it came as one or as text."""
+    return shown(raw).strip("'")
+
+
 def _number(raw: object) -> float:
     try:
         return float(raw if isinstance(raw, str | int | float) and not isinstance(raw, bool) else "none")
     except (ValueError, OverflowError):
-        raise ValueError(f"{raw!r} is not a number; give one") from None
+        raise ValueError(f"{shown(raw)} is not a number; give one") from None

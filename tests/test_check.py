@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from healthproxy.actions import SHORT_FORMS
 from healthproxy.check import run_check
 from healthproxy.config import parse_config
 from healthproxy.server import running
@@ -60,7 +61,7 @@ async def test_without_a_url_it_asks_the_healthproxy_beside_it(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["127.0.0.1:8080"], "127.0.0.1:8080: is no target; write http://HOST:PORT/PATH or https://HOST:PORT/PATH\n"),
+        (["127.0.0.1:8080"], f"127.0.0.1:8080: is no target; write {SHORT_FORMS}\n"),
         (["http://h:1/", "--timeout", "0"], "--timeout: 0 is not positive; give seconds above 0\n"),
         (["--listen", "x"], "--listen: 'x' is no address; write HOST:PORT, [IPV6]:PORT or :PORT\n"),
     ],

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
-from healthproxy.gate import Gate
+from healthproxy.gate import NO_TURN, Gate
 from healthproxy.probe import Caller, HTTPGet, Outcome, Probe, Reason
+from healthproxy.turns import PER_SOURCE
 
 PROBE = Probe("/healthy", HTTPGet(8080))
+FORWARDING = Probe("/healthy", HTTPGet(8080), forward_headers=("x-tenant",))
 CALLER = Caller("10.1.0.87")
 WELL = Outcome(Reason.OK, "app answered 200", 200)
 SICK = Outcome(Reason.STATUS, "app answered 503", 503)
@@ -16,13 +18,13 @@ SICK = Outcome(Reason.STATUS, "app answered 503", 503)
 class Scene:
     """A gate whose app answers when it is told to, and what became of everybody."""
 
-    def __init__(self, min_interval: float = 60.0) -> None:
+    def __init__(self, min_interval: float = 60.0, probe: Probe = PROBE) -> None:
         self.asked: list[Caller] = []
         self.observed: list[Outcome] = []
         self.shared = 0
         self.answers: list[Outcome] = []
         self.app: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.gate = Gate(PROBE, min_interval, self._ask_app, lambda _, outcome: self.observed.append(outcome), self._count)
+        self.gate = Gate(probe, min_interval, self._ask_app, lambda _, outcome: self.observed.append(outcome), self._count)
 
     async def _ask_app(self, _: Probe, caller: Caller) -> Outcome:
         self.asked.append(caller)
@@ -111,3 +113,80 @@ async def test_a_bug_under_way_leaves_no_caller_waiting_for_ever():
     scene.gate.ask(CALLER, scene.answers.append)
     await scene.answer(WELL)
     assert scene.answers == [WELL, WELL]
+
+
+def tenant(name: str, source: str = "10.0.0.1") -> Caller:
+    return Caller("10.1.0.87", headers=(("x-tenant", name),), source=source)
+
+
+async def flights(scene: Scene, number: int) -> None:
+    """Wait until the app has been asked so often."""
+    async with asyncio.timeout(1):
+        while len(scene.asked) < number:
+            await asyncio.sleep(0)
+
+
+async def test_callers_share_only_with_those_whose_forwarded_headers_are_the_same():
+    scene = Scene(0.02, FORWARDING)
+    heard: dict[str, list[Outcome]] = {"a": [], "b": []}
+    for name in ("a", "b", "a", "b"):
+        scene.gate.ask(tenant(name), heard[name].append)
+    await scene.answer(SICK)
+    assert heard == {"a": [SICK, SICK], "b": []}
+    scene.gate.ask(tenant("a"), heard["a"].append)
+    await flights(scene, 2)
+    await scene.answer(WELL)
+    assert heard == {"a": [SICK, SICK, SICK], "b": [WELL, WELL]}
+    assert [caller.headers[0][1] for caller in scene.asked] == ["a", "b"]
+    assert scene.shared == 3
+
+
+async def test_whoever_must_wait_for_a_flight_of_his_own_waits_for_min_interval_too():
+    scene = Scene(0.03, FORWARDING)
+    started = asyncio.get_running_loop().time()
+    for name in ("a", "b", "c"):
+        scene.gate.ask(tenant(name), scene.answers.append)
+    for number in range(3):
+        await flights(scene, number + 1)
+        await scene.answer(WELL)
+    assert asyncio.get_running_loop().time() - started >= 0.06
+    assert scene.answers == [WELL] * 3
+
+
+async def test_a_caller_with_ever_new_headers_delays_another_source_by_one_flight():
+    scene = Scene(0.0, FORWARDING)
+    for number in range(50):
+        scene.gate.ask(tenant(f"hostile {number}"), lambda _: None)
+    scene.gate.ask(tenant("kubelet", "10.0.0.2"), scene.answers.append)
+    for number in range(3):
+        await flights(scene, number + 1)
+        await scene.answer(WELL)
+    assert scene.answers == [WELL]
+    assert [caller.source for caller in scene.asked] == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+
+
+async def test_a_source_that_waits_with_too_many_headers_is_told_so_and_the_app_is_not():
+    scene = Scene(60, FORWARDING)
+    for number in range(PER_SOURCE + 2):
+        scene.gate.ask(tenant(str(number)), scene.answers.append)
+    assert scene.answers == [NO_TURN]
+    assert NO_TURN.reason is Reason.TIMEOUT
+    await scene.answer(WELL)
+    assert scene.observed == [WELL]
+
+
+async def test_headers_that_the_probe_does_not_forward_make_no_difference():
+    scene = Scene(60, FORWARDING)
+    for value in ("a", "b"):
+        caller = Caller("10.1.0.87", headers=(("x-other", value), ("x-tenant", "one")))
+        scene.gate.ask(caller, scene.answers.append)
+    await scene.answer(WELL)
+    assert scene.answers == [WELL, WELL]
+    assert scene.asked == [Caller("10.1.0.87", headers=(("x-tenant", "one"),))]
+
+
+async def test_an_outcome_can_be_awaited():
+    scene = Scene()
+    first, second = scene.gate.outcome(CALLER), scene.gate.outcome(CALLER)
+    await scene.answer(WELL)
+    assert (await first, await second) == (WELL, WELL)

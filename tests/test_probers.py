@@ -7,11 +7,17 @@ import ssl
 import pytest
 
 from healthproxy.failures import explain
-from healthproxy.probe import Caller, HTTPGet, Probe, ProbeError, Reason, Result
+from healthproxy.probe import AllOf, Caller, Endpoint, HTTPGet, Probe, ProbeError, Reason, Result
 from healthproxy.probers import refuses, run_probe
 from tests import app
 
 CALLER = Caller("127.0.0.1", "kube-probe/1.36", "*/*")
+
+
+def no_common_protocol() -> ssl.SSLError:
+    error = ssl.SSLError(1, "x")
+    error.reason = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
+    return error
 
 
 @pytest.mark.parametrize(
@@ -25,10 +31,18 @@ CALLER = Caller("127.0.0.1", "kube-probe/1.36", "*/*")
         (socket.gaierror(-2, "x"), Reason.REFUSED, "cannot resolve the app's host name"),
         (OSError(errno.EHOSTUNREACH, "x"), Reason.REFUSED, "app's host unreachable"),
         (OSError(errno.EADDRNOTAVAIL, "x"), Reason.REFUSED, "app's host unreachable"),
-        (PermissionError(errno.EPERM, "x"), Reason.REFUSED, "app's host unreachable"),
+        (PermissionError(errno.EPERM, "x"), Reason.REFUSED, "no permission to connect"),
+        (PermissionError(errno.EACCES, "x"), Reason.REFUSED, "no permission to connect"),
+        (FileNotFoundError(errno.ENOENT, "x"), Reason.REFUSED, "no socket of the app at this path"),
+        (OSError(errno.EPROTOTYPE, "x"), Reason.REFUSED, "no socket of the app at this path"),
         (UnicodeError("x"), Reason.REFUSED, "cannot resolve the app's host name"),
         (OSError(errno.ETIMEDOUT, "x"), Reason.TIMEOUT, "no answer within 0.9 s"),
         (ssl.SSLError(1, "x"), Reason.TLS, "TLS failed: handshake broken off"),
+        (
+            no_common_protocol(),
+            Reason.TLS,
+            "TLS failed: app does not offer what this probe speaks: HTTP/1.1 for httpGet, HTTP/2 for grpc",
+        ),
     ],
 )
 def test_each_failure_has_its_reason_and_a_line_for_people(error, reason, detail):
@@ -63,8 +77,36 @@ async def test_a_name_that_does_not_resolve_is_a_failure():
 
 async def test_an_app_is_gone_when_all_its_addresses_refuse():
     async with app.serving() as server:
-        assert not await refuses("localhost", server.port, 0.2)
+        assert not await refuses(Endpoint("localhost", server.port), 0.2)
         await server.stop()
-        assert await refuses("localhost", server.port, 0.2)
+        assert await refuses(Endpoint("localhost", server.port), 0.2)
     with app.full_backlog() as hung:
-        assert not await refuses("127.0.0.1", hung, 0.05)
+        assert not await refuses(Endpoint("127.0.0.1", hung), 0.05)
+
+
+async def test_an_app_behind_a_socket_file_is_gone_with_the_file_or_with_its_listener(tmp_path):
+    path = tmp_path / "app.sock"
+    place = Endpoint(unix_socket=str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert not await refuses(place, 0.2)
+    assert await refuses(place, 0.2)
+    path.unlink()
+    assert await refuses(place, 0.2)
+
+
+async def test_a_socket_file_with_a_full_queue_is_waited_for_until_the_deadline(tmp_path):
+    path = str(tmp_path / "app.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
+        listener.bind(path)
+        listener.listen(0)
+        other.connect(path)
+        outcome = await run_probe(Probe("/x", HTTPGet(unix_socket=path), deadline=0.05), CALLER)
+    assert (outcome.reason, outcome.detail) == (Reason.TIMEOUT, "no answer within 0.05 s")
+
+
+async def test_an_aggregate_whose_members_nobody_knows_is_a_fault_of_our_own(caplog):
+    outcome = await run_probe(Probe("/all", AllOf(("/x",))), CALLER)
+    assert outcome.reason is Reason.INTERNAL
+    assert "nobody knows how to ask /x" in caplog.text

@@ -20,7 +20,25 @@ def test_an_address_is_read_and_written_the_same(text, expected):
     assert str(expected) == text
 
 
-@pytest.mark.parametrize("raw", ["15180", "", "host", "::1:80", "[::1]", ":65536", ":http", ":-1", "a b:80", 15180, "[]:8x"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "15180",
+        "",
+        "host",
+        "::1:80",
+        "[::1]",
+        ":65536",
+        ":http",
+        ":-1",
+        "a b:80",
+        15180,
+        "[]:8x",
+        "[a:b]:80",
+        ":" + "1" * 5000,
+        [":80"],
+    ],
+)
 def test_what_is_no_address_is_refused(raw):
     with pytest.raises(ValueError, match=r"; (write|give) "):
         values.address(raw)
@@ -36,7 +54,7 @@ def test_a_duration_is_a_number_of_seconds(raw, expected):
     assert values.seconds(raw) == expected
 
 
-@pytest.mark.parametrize("raw", ["-1", "nan", "inf", "1s", "", True, None, [1], 10**400])
+@pytest.mark.parametrize("raw", ["-1", "nan", "inf", "1s", "", True, None, [1], {}, 10**400, pytest.param(1 << 99_999, id="hex")])
 def test_what_is_no_duration_is_refused(raw):
     with pytest.raises(ValueError, match="; give"):
         values.seconds(raw)
@@ -90,3 +108,59 @@ def test_yes_and_no_have_their_usual_spellings(raw, expected):
 def test_a_word_that_is_no_choice_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="'xml' is not known; give one of text, json"):
         values.choice("text", "json")("xml")
+
+
+@pytest.mark.parametrize("raw", ["app", "app.shop.svc.cluster.local", "my_app", "10.0.0.7", "::1", "fe80::1%eth0", "x" * 63])
+def test_a_host_is_a_name_or_an_address(raw):
+    assert values.host(raw) == raw
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "a b", "a/b", "a:80", "[::1]", "a..b", "a%b", "1::2::3", "ü.example", "x" * 64, "::1%\n", 7, None, ["a"]]
+)
+def test_what_is_no_host_is_refused(raw):
+    with pytest.raises(ValueError, match="is no host; give a name or an address, without port and brackets"):
+        values.host(raw)
+
+
+@pytest.mark.parametrize("raw", ["/run/app.sock", "/" + "x" * 106, "/" + "ü" * 53])
+def test_a_socket_file_is_an_absolute_path_of_107_bytes(raw):
+    assert values.socket_path(raw) == raw
+
+
+@pytest.mark.parametrize("raw", ["app.sock", "", "/" + "x" * 107, "/" + "ü" * 54, "/a\0", "/\ud800", b"/run", None])
+def test_what_is_no_socket_file_is_refused(raw):
+    with pytest.raises(ValueError, match="is no socket file; give an absolute path of at most 107 bytes"):
+        values.socket_path(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (None, "null"),
+        (False, "false"),
+        ("a\n", r"'a\n'"),
+        ("x" * 1000, "'" + "x" * 98 + "…"),
+        (7.5, "7.5"),
+        (10**400, "a number of hundreds of digits"),
+        ([[]], "a list"),
+        ((1, 2), "a list"),
+        ({"a": "b"}, "a mapping"),
+    ],
+)
+def test_a_value_is_quoted_briefly(raw, text):
+    assert values.shown(raw) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("a", "a"),
+        (80, "80"),
+        (True, "true"),
+        (("a",), "a list"),
+        pytest.param(1 << 99_999, "a number of hundreds of digits", id="hex"),
+    ],
+)
+def test_a_key_that_is_no_text_has_a_name(key, text):
+    assert values.name_of(key) == text

@@ -26,7 +26,7 @@ async def probe_http(action: HTTPGet, caller: Caller) -> Outcome:
     """Ask the app as the kubelet would and judge what it answers."""
     request = kubelet.first_request(action, caller)
     for _ in range(kubelet.MAX_REQUESTS):
-        stream = await open_stream(action, request.encode())
+        stream = await open_stream(action.endpoint, request.encode())
         try:
             answer = _Answer(stream)
             head = await answer.read_head()
@@ -109,7 +109,7 @@ class _Answer:
         try:
             messages, _, _ = self._parser.feed_data(data)
         except HttpProcessingError:
-            raise ProbeError(Reason.PROTOCOL, kubelet.NOT_HTTP) from None
+            raise ProbeError(Reason.PROTOCOL, kubelet.explain_no_http(data)) from None
         for head, body in messages:
             kubelet.check_head(head.code, head.headers.items())
             if head.code == 101:

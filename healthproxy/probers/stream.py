@@ -7,6 +7,7 @@ protocol above TLS and no deadline.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import functools
 import os
@@ -16,12 +17,16 @@ from typing import Protocol
 
 from healthproxy.failures import is_gone
 from healthproxy.kubelet import is_address
-from healthproxy.probe import HTTPGet, ProbeError, Reason
+from healthproxy.probe import TLS, Endpoint, ProbeError, Reason
 from healthproxy.tls import server_name, tls_context
 
 _RECEIVE = 64 * 1024
 _TLS_SHUTDOWN_SECONDS = 0.05
 """How long the app may take to answer our close_notify before it sees the FIN all the same."""
+_FULL_QUEUE_SECONDS = 0.01
+
+SocketAddress = tuple[str, int] | str
+"""Address and port, or the path of a socket file."""
 
 
 class Stream(Protocol):
@@ -30,16 +35,19 @@ class Stream(Protocol):
     async def receive(self) -> bytes:
         """Return the next bytes; none at the end."""
 
+    async def send(self, data: bytes) -> None:
+        """Send more than the request."""
+
     def close(self) -> None:
         """End the connection with FIN."""
 
 
-async def open_stream(action: HTTPGet, request: bytes) -> Stream:
-    """Connect to the first address of the host that accepts, as Go's dialer does, and send the request."""
+async def open_stream(endpoint: Endpoint, request: bytes) -> Stream:
+    """Connect to the first address that accepts, as Go's dialer does, and send the request."""
     errors = []
-    for address in await _resolve(action.host, action.port):
+    for address in await _addresses(endpoint):
         try:
-            return await _open(address, action, request)
+            return await _open(address, endpoint, request)
         except TimeoutError:
             raise
         except OSError as error:
@@ -47,14 +55,14 @@ async def open_stream(action: HTTPGet, request: bytes) -> Stream:
     raise errors[0]
 
 
-async def refuses(host: str, port: int, seconds: float) -> bool:
+async def refuses(endpoint: Endpoint, seconds: float) -> bool:
     """Tell whether nobody listens there any more; after `seconds` without an answer somebody may."""
     try:
         async with asyncio.timeout(seconds):
-            for address in await _resolve(host, port):
+            for address in await _addresses(endpoint):
                 with _new_socket(address) as sock:
                     try:
-                        await _connect(sock, (address, port), b"")
+                        await _connect(sock, address, b"")
                     except OSError as error:
                         if is_gone(error):
                             continue
@@ -65,29 +73,31 @@ async def refuses(host: str, port: int, seconds: float) -> bool:
     return True
 
 
-async def _open(address: str, action: HTTPGet, request: bytes) -> Stream:
+async def _open(address: SocketAddress, endpoint: Endpoint, request: bytes) -> Stream:
     sock = _new_socket(address)
     try:
-        if action.scheme == "https":
-            await _connect(sock, (address, action.port), b"")
-            return await _start_tls(sock, action, request)
-        await _connect(sock, (address, action.port), request)
+        if endpoint.tls is not None:
+            await _connect(sock, address, b"")
+            return await _start_tls(sock, endpoint, endpoint.tls, request)
+        await _connect(sock, address, request)
     except BaseException:
         sock.close()
         raise
     return _PlainStream(sock)
 
 
-def _new_socket(address: str) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+def _new_socket(address: SocketAddress) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock.setblocking(False)
     return sock
 
 
-async def _connect(sock: socket.socket, address: tuple[str, int], request: bytes) -> None:
+async def _connect(sock: socket.socket, address: SocketAddress, request: bytes) -> None:
     """Connect and send. On loopback the handshake is over when `connect` returns: no turn of the loop is spent on it."""
     loop = asyncio.get_running_loop()
-    _raise_for(sock.connect_ex(address), errno.EINPROGRESS)
+    while (number := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110 - a socket file with a full queue; nothing tells its end
+        await asyncio.sleep(_FULL_QUEUE_SECONDS)
+    _raise_for(number, errno.EINPROGRESS)
     try:
         sent = sock.send(request)
     except OSError as error:
@@ -122,7 +132,12 @@ class _PlainStream:
     async def receive(self) -> bytes:
         return await asyncio.get_running_loop().sock_recv(self._sock, _RECEIVE)
 
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.recv(_RECEIVE)  # what lies there unread, as a greeting, would make a RST of our FIN
         self._sock.close()
 
 
@@ -134,16 +149,20 @@ class _TLSStream:
     async def receive(self) -> bytes:
         return await self._reader.read(_RECEIVE)
 
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
     def close(self) -> None:
         self._writer.close()
 
 
-async def _start_tls(sock: socket.socket, action: HTTPGet, request: bytes) -> Stream:
+async def _start_tls(sock: socket.socket, endpoint: Endpoint, tls: TLS, request: bytes) -> Stream:
     try:
         reader, writer = await asyncio.open_connection(
             sock=sock,
-            ssl=tls_context(action.tls),
-            server_hostname=server_name(action),
+            ssl=tls_context(tls, endpoint.protocol),
+            server_hostname=server_name(endpoint),
             ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
         )
     except ConnectionError:
@@ -158,9 +177,11 @@ def _resolvers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=4, thread_name_prefix="resolver")
 
 
-async def _resolve(host: str, port: int) -> list[str]:
-    if is_address(host):
-        return [host]
-    look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+async def _addresses(endpoint: Endpoint) -> list[SocketAddress]:
+    if endpoint.unix_socket:
+        return [endpoint.unix_socket]
+    if is_address(endpoint.host):
+        return [(endpoint.host, endpoint.port)]
+    look_up = functools.partial(socket.getaddrinfo, endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     infos = await asyncio.get_running_loop().run_in_executor(_resolvers(), look_up)
-    return [str(info[4][0]) for info in infos]
+    return [(str(info[4][0]), endpoint.port) for info in infos]

@@ -1,0 +1,95 @@
+"""A blocking connection to the app, plain or TLS, that ends at a deadline. Knows no protocol above TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from healthproxy.kubelet import is_address
+from healthproxy.probe import Endpoint
+from healthproxy.tls import server_name, tls_context
+
+_RECEIVE = 64 * 1024
+
+
+class Connection:
+    """A connected socket with a deadline, by `time.monotonic`; past it everything raises TimeoutError."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        """Take over a socket that is connected."""
+        self._sock = sock
+        self._deadline = deadline
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self._sock.settimeout(_left(self._deadline))
+        self._sock.sendall(data)
+
+    def receive(self) -> bytes:
+        """Return the next bytes; none at the end."""
+        self._sock.settimeout(_left(self._deadline))
+        return self._sock.recv(_RECEIVE)
+
+    def receive_into(self, buffer: Any) -> int:
+        """Fill a buffer with the next bytes and return how many; 0 at the end."""
+        self._sock.settimeout(_left(self._deadline))
+        return self._sock.recv_into(buffer)
+
+
+@contextlib.contextmanager
+def connect(endpoint: Endpoint, deadline: float) -> Iterator[Connection]:
+    """Connect to the first address that accepts, or raise what the first one said, as Go does; ends with FIN."""
+    errors = []
+    for address in _addresses(endpoint, deadline):
+        with _new_socket(endpoint, address) as sock:
+            try:
+                sock.settimeout(_left(deadline))
+                sock.connect(address)
+            except TimeoutError:
+                raise
+            except OSError as error:
+                errors.append(error)
+                continue
+            if isinstance(sock, ssl.SSLSocket):
+                sock.settimeout(_left(deadline))
+                sock.do_handshake()
+            yield Connection(sock, deadline)
+            return
+    raise errors[0]
+
+
+def _new_socket(endpoint: Endpoint, address: tuple[str, int] | str) -> socket.socket:
+    plain = socket.socket(
+        socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    )
+    if endpoint.tls is None:
+        return plain
+    # Wrapped before it connects: up to 3.12 a socket that is reset while it is being wrapped is never closed.
+    context, name = tls_context(endpoint.tls, endpoint.protocol), server_name(endpoint) or None
+    return context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+
+
+def _addresses(endpoint: Endpoint, deadline: float) -> list[tuple[str, int] | str]:
+    if endpoint.unix_socket:
+        return [endpoint.unix_socket]
+    names = [endpoint.host] if is_address(endpoint.host) else _resolve(endpoint.host, deadline)
+    return [(name, endpoint.port) for name in names]
+
+
+def _resolve(host: str, deadline: float) -> list[str]:
+    """Look up a name in a thread, for a resolver may take longer than the deadline."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    look_up = ThreadPoolExecutor(max_workers=1).submit(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in look_up.result(_left(deadline))]
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
