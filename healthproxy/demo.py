@@ -12,40 +12,27 @@ import errno
 import json
 import signal
 import socket
+import tempfile
 import urllib.request
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from typing import Any
 
-from aiohttp import web
-
-from healthproxy.config import parse_config
+from healthproxy.config import Config, parse_config
 from healthproxy.kubelet import ACCEPT, USER_AGENT
 from healthproxy.logs import set_up_logs
-from healthproxy.probe import Caller, HTTPGet, Outcome, Probe, Reason
+from healthproxy.probe import Caller, HTTPGet, Probe
 from healthproxy.probers import run_probe
+from healthproxy.sample_app import Act, SampleApp
 from healthproxy.server import Sidecar, running
 from healthproxy.values import Address
 
 PROBE_SECONDS = 1.0
 """`periodSeconds` of the demo's prober, and its `timeoutSeconds`."""
-SLOW_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """What the sample app does for a number of probes."""
-
-    name: str
-    probes: int
-    status: int = 200
-    delay: float = 0.0
-    listens: bool = True
 
 
 STORY = (
     Act("well", 5),
-    Act("slow: answers after 3 s", 4, delay=SLOW_SECONDS),
-    Act("sick: answers 503", 4, status=503),
+    Act("slow: HTTP answers after 3 s", 4, delay=3.0),
+    Act("sick: HTTP answers 503, gRPC NOT_SERVING", 4, status=503),
     Act("dead: nobody listens", 4, listens=False),
     Act("well again", 5),
 )
@@ -74,98 +61,82 @@ async def _run_until_interrupted() -> None:
 
 
 async def _show() -> None:
-    app = SampleApp(_free_port(8080))
-    stanza = {"httpGet": {"path": "/healthy", "port": app.port}, "timeoutSeconds": PROBE_SECONDS, "periodSeconds": PROBE_SECONDS}
-    flags = {"listen": f"127.0.0.1:{_free_port(15180)}", "admin_listen": f"127.0.0.1:{_free_port(15190)}"}
-    config = parse_config(flags, {"HEALTHPROXY_PROBES": json.dumps({"/healthy": stanza})})
-    async with app.serving(), running(config) as sidecar:
-        _introduce(app.port, sidecar)
-        number = 0
-        while True:
-            for act in STORY:
-                await app.play(act)
-                print(f"\n      the app is {act.name}")
-                for _ in range(act.probes):
-                    number += 1
-                    await _probe_once(number, sidecar)
-                print(await asyncio.to_thread(_scrape, sidecar.admin_port[0]), flush=True)
-            print("\n      that was the whole story; it starts again. Ctrl-C ends it.")
+    with tempfile.TemporaryDirectory() as directory:
+        app = SampleApp(_free_port(8080), _free_port(50051), f"{directory}/app.sock", STORY[0])
+        flags = {"listen": f"127.0.0.1:{_free_port(15180)}", "admin_listen": f"127.0.0.1:{_free_port(15190)}"}
+        config = parse_config(flags, {"HEALTHPROXY_PROBES": json.dumps(_table(app))})
+        async with app.serving(), running(config) as sidecar:
+            _introduce(config, sidecar)
+            await _tell(app, config, sidecar)
 
 
-def _introduce(app_port: int, sidecar: Sidecar) -> None:
+def _table(app: SampleApp) -> dict[str, Any]:
+    """Write one probe of each kind, as a user would."""
+    kinds: dict[str, Any] = {
+        "/healthy": {"httpGet": {"path": "/healthy", "port": app.http_port}},
+        "/tcp": {"tcpSocket": {"port": app.http_port}},
+        "/grpc": {"grpc": {"port": app.grpc_port}},
+        "/socket": {"httpGet": {"path": "/healthy", "unixSocket": app.socket_file}},
+    }
+    kinds["/all"] = {"allOf": list(kinds)}
+    kinds["/any"] = {"anyOf": ["/tcp", "/grpc"]}
+    seconds = {"timeoutSeconds": PROBE_SECONDS, "periodSeconds": PROBE_SECONDS}
+    return {key: stanza | seconds for key, stanza in kinds.items()}
+
+
+def _introduce(config: Config, sidecar: Sidecar) -> None:
     open_port, admin_port = sidecar.open_port[0], sidecar.admin_port[0]
+    keys = [probe.key for probe in config.probes]
+    print("healthproxy demo: one probe of each kind\n")
+    for probe in config.probes:
+        print(f"  kubelet -> {open_port}{probe.key:9} -> {probe.action}")
     print(
-        f"""healthproxy demo: kubelet -> open port {open_port} -> sample app 127.0.0.1:{app_port}
-
+        f"""
 Open http://{open_port}/healthy and http://{admin_port}/metrics, or try in a second terminal:
-  curl -i http://{open_port}/healthy      what the kubelet gets: the app's verdict
-  curl -i http://{open_port}/secret       anything else: 404, and the app never hears of it
+  curl -i http://{open_port}/all         what the kubelet gets: the verdict, and which member failed
+  curl -i http://{open_port}/secret      anything else: 404, and the app never hears of it
   curl -s http://{admin_port}/metrics | grep ^healthproxy_probe    how long each probe took, and why it failed
 
-  no.   status   seconds   verdict and reason""",
+  no.   {"   ".join(keys)}   seconds   what /all says""",
         flush=True,
     )
 
 
-async def _probe_once(number: int, sidecar: Sidecar) -> None:
-    """Ask the open port as the kubelet would, and print one line; takes one period."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    address = sidecar.open_port[0]
-    probe = Probe("/healthy", HTTPGet(address.port, "/healthy", address.host), deadline=PROBE_SECONDS, expose_body=True)
-    outcome = await run_probe(probe, Caller(address.host, USER_AGENT, ACCEPT))
-    print(f"  {number:>3}   {outcome.code or '-':>6}   {outcome.duration:7.3f}   {_verdict(outcome)}", flush=True)
-    await asyncio.sleep(max(0.0, started + PROBE_SECONDS - loop.time()))
+async def _tell(app: SampleApp, config: Config, sidecar: Sidecar) -> None:
+    """Play the story over and over."""
+    number = 0
+    while True:
+        for act in STORY:
+            await app.play(act)
+            print(f"\n      the app is {act.name}")
+            for _ in range(act.probes):
+                number += 1
+                await _probe_once(number, config, sidecar.open_port[0])
+            print(await asyncio.to_thread(_scrape, sidecar.admin_port[0]), flush=True)
+        print("\n      that was the whole story; it starts again. Ctrl-C ends it.")
 
 
-def _verdict(outcome: Outcome) -> str:
-    said = outcome.body.decode(errors="replace").strip() or outcome.detail
-    return f"success   {said}" if outcome.reason is Reason.OK else f"FAILURE   {said}"
-
-
-class SampleApp:
-    """An app with /healthy that plays one act after the other."""
-
-    def __init__(self, port: int) -> None:
-        """Take a port of localhost."""
-        self.port = port
-        self._act = STORY[0]
-        self._site: web.TCPSite | None = None
-        self._runner: web.AppRunner
-
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Be there while the context lasts."""
-        app = web.Application()
-        app.router.add_get("/healthy", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await self._runner.setup()
-        try:
-            await self.play(STORY[0])
-            yield
-        finally:
-            await self._runner.cleanup()
-
-    async def play(self, act: Act) -> None:
-        """Behave like this from now on."""
-        self._act = act
-        if act.listens and self._site is None:
-            self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
-            await self._site.start()
-        elif not act.listens and self._site is not None:
-            await self._site.stop()
-            self._site = None
-
-    async def _answer(self, _: web.Request) -> web.Response:
-        await asyncio.sleep(self._act.delay)
-        return web.Response(status=self._act.status, text=f"{self._act.name}\n")
+async def _probe_once(number: int, config: Config, address: Address) -> None:
+    """Ask the open port for each key as the kubelet would, and print one line; takes one period."""
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    caller = Caller(address.host, USER_AGENT, ACCEPT)
+    probes = [Probe(probe.key, HTTPGet(address.port, probe.key, address.host), PROBE_SECONDS) for probe in config.probes]
+    outcomes = dict(
+        zip([probe.key for probe in probes], await asyncio.gather(*[run_probe(p, caller) for p in probes]), strict=True)
+    )
+    codes = "   ".join([f"{outcome.code or '-':>{len(key)}}" for key, outcome in outcomes.items()])
+    told = outcomes["/all"]
+    said = told.body.decode().strip() or told.detail
+    print(f"  {number:>3}   {codes}   {told.duration:7.3f}   {said}", flush=True)
+    await asyncio.sleep(max(0.0, started + PROBE_SECONDS - clock()))
 
 
 def _scrape(admin_port: Address) -> str:
     """Read what /metrics says by now of how the probes went."""
     with urllib.request.urlopen(f"http://{admin_port}/metrics") as response:
         lines = response.read().decode().splitlines()
-    counts = [line for line in lines if line.startswith("healthproxy_probes_total") and not line.endswith(" 0.0")]
+    counts = [line for line in lines if line.startswith('healthproxy_probes_total{probe="/all"') and not line.endswith(" 0.0")]
     return "      /metrics: " + "\n                ".join(counts)
 
 

@@ -57,7 +57,8 @@ def test_a_bad_configuration_is_refused_with_every_problem_and_status_2():
         ":1: unknown option; remove it; `healthproxy --help` lists what there is",
         "HEALTHPROXY_DRAIN: unknown variable; did you mean HEALTHPROXY_DRAIN_SECONDS?",
         "--listen: '80' is no address; write HOST:PORT, [IPV6]:PORT or :PORT",
-        "--probe x: is no target; write [/KEY=]http://HOST:PORT/PATH",
+        "--probe x: is no target; write [/KEY=] and http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, "
+        "grpc://HOST:PORT/SERVICE or grpcs://…",
     ]
 
 
@@ -110,16 +111,18 @@ def test_the_demo_shows_the_main_job_and_ends_cleanly_on_ctrl_c():
         assert demo.stdout is not None
         assert demo.stderr is not None
         lines = iter(demo.stdout.readline, "")
-        shown = [next(lines) for _ in range(11)]
+        shown = [next(lines) for _ in range(18)]
         demo.send_signal(signal.SIGINT)
         shown += lines
         errors = demo.stderr.read()
         assert demo.wait(10) == 0
     text = "".join(shown)
     assert "curl -i http://127.0.0.1:" in text
-    assert re.search(r"  1      200     0\.\d+   success   ok", text)
+    assert "/socket   -> http://unix:/" in text
+    assert re.search(r"  1        200    200     200       200    200    200     0\.\d+   ok\n", text)
     assert text.endswith('The demo has ended. Next: README.md, "Add it to your pod".\n')
-    assert re.fullmatch(r"\S+ INFO    probe /healthy succeeds for the first time, 0\.\d s after start\n", errors)
+    first = sorted(re.findall(r"INFO    probe (\S+) succeeds for the first time, 0\.\d s after start\n", errors))
+    assert (first, len(first)) == (["/all", "/any", "/grpc", "/healthy", "/socket", "/tcp"], errors.count("\n"))
 
 
 def test_a_check_that_is_stopped_is_no_success():
