@@ -45,15 +45,16 @@ test: setup ## the tests; no root needed
 test-all: ## the tests on every CPython from 3.11 that this machine has
 	sh tests/every_python.sh
 
-e2e: setup e2e-install ## the tests with a real nginx, Prometheus and Go's HTTP client; installs them when run as root
+e2e: setup e2e-install ## the tests with a real nginx, Redis, gRPC server, Prometheus and Go's HTTP client; installs them when run as root
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -m e2e
 
 e2e-install: setup
 	sh tests/e2e/install.sh
 	$(PIP) install --require-hashes --requirement requirements-e2e.txt
 
-bench: setup ## what a probe costs, beside a plain aiohttp forwarder
+bench: setup ## what a probe costs, beside a plain aiohttp forwarder, and what a hundred of all kinds cost beside one
 	$(BIN)/python bench/engine.py
+	$(BIN)/python bench/kinds.py
 
 build: setup ## the wheel, and a try of it in an empty environment
 	sh tests/wheel.sh $(BIN)/python

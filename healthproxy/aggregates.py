@@ -27,9 +27,9 @@ def complete_aggregates(table: Table, problems: Problems) -> tuple[Probe, ...]:
 def _members(probe: Probe, table: Mapping[str, Probe | None], problems: Problems) -> list[str]:
     """Return the members that can be asked."""
     keys = probe.action.members if isinstance(probe.action, Aggregate) else ()
-    others = ", ".join([key for key, other in table.items() if other not in (None, probe)])
     for key in keys:
         if key not in table:
+            others = ", ".join([key for key, other in table.items() if other is not None and other is not probe])
             to_do = f"give one of {others}, or add it" if others else "add it"
             problems.add(f"probe {probe.key}", f"its member {key} is no probe", to_do)
     return [key for key in keys if table.get(key) is not None]

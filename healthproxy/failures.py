@@ -42,7 +42,7 @@ def is_gone(error: OSError) -> bool:
 
 
 def _tls_failure(error: ssl.SSLError) -> str:
-    reason = getattr(error, "reason", None) or "handshake broken off"
-    if "NO_APPLICATION_PROTOCOL" in reason:  # alert 120 of RFC 7301
+    reason = (getattr(error, "reason", None) or "handshake broken off").lower().replace("_", " ")
+    if "no application protocol" in f"{reason} {error}":  # alert 120 of RFC 7301: some CPythons have no name for it
         return "app does not offer what this probe speaks: HTTP/1.1 for httpGet, HTTP/2 for grpc"
-    return getattr(error, "verify_message", "") or reason.lower().replace("_", " ")
+    return getattr(error, "verify_message", "") or reason

@@ -82,7 +82,7 @@ def port(raw: object) -> int:
     if isinstance(raw, str) and re.search("[A-Za-z]", raw):
         raise ValueError(f"port {shown(raw)} is a name, and names resolve only in the probed container; give the number")
     value = _number(raw) if not isinstance(raw, str) or raw.isdecimal() else 0
-    if value not in range(1, 65536):
+    if not 1 <= value <= 65535 or value != int(value):
         raise ValueError(f"{_bare(raw) or shown(raw)} is no port; give a number from 1 to 65535")
     return int(value)
 

@@ -14,12 +14,6 @@ from tests import app
 CALLER = Caller("127.0.0.1", "kube-probe/1.36", "*/*")
 
 
-def no_common_protocol() -> ssl.SSLError:
-    error = ssl.SSLError(1, "x")
-    error.reason = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
-    return error
-
-
 @pytest.mark.parametrize(
     ("error", "reason", "detail"),
     [
@@ -39,7 +33,7 @@ def no_common_protocol() -> ssl.SSLError:
         (OSError(errno.ETIMEDOUT, "x"), Reason.TIMEOUT, "no answer within 0.9 s"),
         (ssl.SSLError(1, "x"), Reason.TLS, "TLS failed: handshake broken off"),
         (
-            no_common_protocol(),
+            ssl.SSLError(1, "[SSL] tlsv1 alert no application protocol (_ssl.c:1006)"),
             Reason.TLS,
             "TLS failed: app does not offer what this probe speaks: HTTP/1.1 for httpGet, HTTP/2 for grpc",
         ),

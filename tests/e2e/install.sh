@@ -13,6 +13,7 @@ need nginx nginx-light
 need ip iproute2
 need unshare util-linux
 need prometheus prometheus
+need redis-server redis-server
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -128,7 +128,7 @@ class Sidecar:
 
     def started(self) -> Sidecar:
         """Wait for the start line and take from it the addresses really bound."""
-        self.start_line = self.log.next().text
+        self.start_line = self.log.next_with("open port ").text
         if self.start_line.startswith("{"):
             fields = json.loads(self.start_line)
             self.open_addresses, self.admin_addresses = fields["open_port"], fields["admin_port"]

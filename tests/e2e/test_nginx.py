@@ -7,94 +7,21 @@ Owns what a user sees; how each failure is judged in detail belongs to the verdi
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .sidecar import ANYWHERE, BOUND_SECONDS, Line, Sidecar, ask_as_kubelet, eventually, run_check, spawn
+from .apps import SICK, WELL, Nginx, any_free_port
+from .sidecar import ANYWHERE, Line, Sidecar, ask_as_kubelet, eventually, run_check, spawn
 
 pytestmark = pytest.mark.e2e
 
 DEFAULT_PORTS = (8080, 15180, 15190)
 """The app's port, the open port and the admin port of a pod that configures nothing."""
-WELL = "default_type text/plain; return 200 'ok';"
-SICK = "default_type text/plain; return 503 'sick';"
-CONFIGURATION = """\
-daemon off;
-pid nginx.pid;
-error_log error.log;
-worker_processes 1;
-events {{ worker_connections 64; }}
-http {{
-    client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
-    log_format seen '$status|$request|$http_host|$http_user_agent|$http_accept|$http_connection|$http_accept_encoding';
-    access_log access.log seen;
-    server {{
-        listen 127.0.0.1:{port};
-        location /healthy {{ {answer} }}
-    }}
-}}
-"""
-
-
-class Nginx:
-    """An nginx with a directory of its own; it runs for root and for anybody else."""
-
-    def __init__(self, binary: str, prefix: Path, port: int) -> None:
-        self.port = port
-        self._prefix = prefix
-        self._command = [binary, "-p", str(prefix), "-c", "nginx.conf"]
-        self._process: subprocess.Popen[bytes] | None = None
-        self.configure(WELL)
-
-    def configure(self, answer: str) -> None:
-        """Write the answer of /healthy into the configuration."""
-        (self._prefix / "nginx.conf").write_text(CONFIGURATION.format(port=self.port, answer=answer))
-
-    def start(self) -> None:
-        """Start master and worker, and wait until they listen."""
-        with (self._prefix / "stderr").open("ab") as stderr:
-            # A session of its own, so that a signal reaches the worker, too, as it does when a container is killed.
-            self._process = subprocess.Popen(self._command, stderr=stderr, start_new_session=True)
-        eventually(self._state, lambda state: state == "listens")
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to master and worker."""
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
-
-    def reload(self, answer: str) -> None:
-        """Change the answer of /healthy while it runs."""
-        assert self._process is not None
-        self.configure(answer)
-        self._process.send_signal(signal.SIGHUP)
-
-    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it, if it runs."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.send(number)
-            self._process.wait(BOUND_SECONDS)
-            self._process = None
-            eventually(self._state, lambda state: state != "listens")
-
-    def seen(self) -> list[str]:
-        """Return the requests so far, each with its status and the headers that came with it."""
-        log = self._prefix / "access.log"
-        return log.read_text().splitlines() if log.exists() else []
-
-    def _state(self) -> str:
-        """Return `listens`, or what it complains of."""
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", self.port)) == 0:
-                return "listens"
-        return "".join([(self._prefix / name).read_text() for name in ("stderr", "error.log") if (self._prefix / name).exists()])
 
 
 @contextlib.contextmanager
@@ -118,13 +45,6 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def any_free_port() -> int:
-    """Return a port of loopback on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture
