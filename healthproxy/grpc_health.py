@@ -6,9 +6,12 @@ gRPC probe is configured. Opens no socket: the sidecar's prober and `healthproxy
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from typing import Any
+
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
@@ -20,10 +23,13 @@ PATH = "/grpc.health.v1.Health/Check"
 MAX_RECEIVED = 64 * 1024
 """Bytes of a whole answer; a health server's has about 200."""
 
+_NOT_HTTP2 = "app did not answer in HTTP/2"
+_SETTINGS, _GOAWAY = 4, 7
 _STREAM = 1
 _SERVING = 1
 _HEALTH = {0: "UNKNOWN", _SERVING: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
-_NOT_FOUND, _UNIMPLEMENTED = "5", "12"
+_UNKNOWN, _NOT_FOUND, _UNIMPLEMENTED = 2, 5, 12
+_NUMBER = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
 _CODES = (
     "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED "
     "FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
@@ -36,9 +42,11 @@ class HealthCheck:
     def __init__(self, action: GRPC, caller: Caller) -> None:
         """Write the request."""
         self._received = 0
+        self._pending = b""
+        self._greeted = False
         self._headers: dict[str, str] = {}
         self._message = b""
-        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="latin-1", validate_inbound_headers=False))
         self._http.local_settings = Settings(client=True, initial_values={SettingCodes.ENABLE_PUSH: 0})
         self._http.initiate_connection()
         fields = (
@@ -64,23 +72,45 @@ class HealthCheck:
             raise ProbeError(Reason.RESET, kubelet.BROKEN_OFF)
         if self._received > MAX_RECEIVED:
             raise ProbeError(Reason.PROTOCOL, f"answer of more than {MAX_RECEIVED} bytes")
-        if self._received == len(data) and data.startswith(b"HTTP/"):
-            raise ProbeError(Reason.PROTOCOL, "app answered in HTTP/1, not in gRPC")
-        try:
-            events = self._http.receive_data(data)
-        except (H2Error, UnicodeDecodeError):
-            raise ProbeError(Reason.PROTOCOL, "app did not answer in HTTP/2") from None
-        for event in events:
-            if self._take(event):
-                self._http.close_connection()
-                return self._judge()
+        self._pending += data
+        while frame := self._next_frame():
+            if _spares_us(frame):  # h2 would refuse to read the answer behind it
+                continue
+            try:
+                events = self._http.receive_data(frame)
+            except H2Error:
+                raise ProbeError(Reason.PROTOCOL, _NOT_HTTP2) from None
+            for event in events:
+                if self._take(event):
+                    self._http.close_connection()
+                    return self._judge()
         return None
+
+    def _next_frame(self) -> bytes:
+        """Return the next frame when it is whole. One by one, for h2 waits for frames that it will refuse for their length."""
+        if len(self._pending) < kubelet.FRAME_HEAD:
+            return b""
+        size, kind = kubelet.FRAME_HEAD + int.from_bytes(self._pending[:3], "big"), self._pending[3]
+        if not self._greeted and kind != _SETTINGS:
+            spoken = "HTTP/1" if self._pending.startswith(b"HTTP/") else "something else"
+            raise ProbeError(Reason.PROTOCOL, f"app answered in {spoken}, not in gRPC")
+        self._greeted = True
+        if size > kubelet.FRAME_HEAD + self._http.max_inbound_frame_size:
+            raise ProbeError(Reason.PROTOCOL, _NOT_HTTP2)
+        if len(self._pending) < size:
+            return b""
+        frame, self._pending = self._pending[:size], self._pending[size:]
+        return frame
 
     def _take(self, event: Event) -> bool:
         """Take in one event; true at the end of the answer."""
         match event:
-            case ResponseReceived() | TrailersReceived():
-                self._headers |= {str(name): str(value) for name, value in event.headers or ()}
+            case TrailersReceived():
+                self._headers = _fields(event.headers)
+            case ResponseReceived():
+                self._headers = _fields(event.headers)
+                if not event.stream_ended:
+                    self._headers.pop("grpc-status", None)  # it counts at the end alone
                 status, kind = self._headers.get(":status"), self._headers.get("content-type", "")
                 if status != "200":
                     raise ProbeError(Reason.PROTOCOL, "app answered in HTTP/2, but not in gRPC")
@@ -88,24 +118,38 @@ class HealthCheck:
                     raise ProbeError(Reason.PROTOCOL, "app answered in HTTP/2, but not in gRPC")
             case DataReceived():
                 self._message += event.data or b""
-            case StreamReset() if event.error_code != ErrorCodes.NO_ERROR:
+            case StreamReset():
                 raise ProbeError(Reason.RESET, "app reset the gRPC call")
             case ConnectionTerminated():
                 raise ProbeError(Reason.RESET, "app is closing its gRPC connections")
         return isinstance(event, StreamEnded)
 
     def _judge(self) -> Outcome:
-        code = self._headers.get("grpc-status", "")
+        status = self._headers.get("grpc-status", "")
+        if not _NUMBER.fullmatch(status):
+            raise ProbeError(Reason.PROTOCOL, "app's gRPC answer has no status")
+        code = int(status)
         if code == _UNIMPLEMENTED:
             raise ProbeError(Reason.PROTOCOL, "app has no gRPC health service (UNIMPLEMENTED)")
         if code == _NOT_FOUND:
             return Outcome(Reason.STATUS, "app does not know this gRPC service (NOT_FOUND)")
-        if code != "0":
-            known = code.isdecimal() and code.isascii() and int(code) < len(_CODES)
-            return Outcome(Reason.STATUS, f"app answered gRPC status {_CODES[int(code)] if known else 'UNKNOWN'}")
+        if code != 0:
+            return Outcome(Reason.STATUS, f"app answered gRPC status {_CODES[code if 0 < code < len(_CODES) else _UNKNOWN]}")
         health = _decode_response(self._message)
         said = f"app answered {_HEALTH.get(health, 'an unknown health')}"
         return Outcome(Reason.OK if health == _SERVING else Reason.NOT_SERVING, said)
+
+
+def _spares_us(frame: bytes) -> bool:
+    """Tell whether it is a GOAWAY of a server that will still answer our call."""
+    return frame[3] == _GOAWAY and len(frame) >= 17 and int.from_bytes(frame[9:13], "big") & 0x7FFFFFFF >= _STREAM
+
+
+def _fields(received: Iterable[Any] | None) -> dict[str, str]:
+    fields = {str(name): str(value) for name, value in received or ()}
+    if any(name != name.lower() for name in fields):
+        raise ProbeError(Reason.PROTOCOL, _NOT_HTTP2)
+    return fields
 
 
 def _encode_request(service: str) -> bytes:
@@ -122,27 +166,33 @@ def _encode_varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _decode_response(data: bytes) -> int:
+def _decode_response(data: bytes) -> int:  # noqa: C901 - one case a wire type
     """Return the `status` of a HealthCheckResponse, the one message of the answer. Raises ProbeError for anything else."""
     if len(data) < 5 or data[0] or int.from_bytes(data[1:5], "big") != len(data) - 5:
         raise ProbeError(Reason.PROTOCOL, "app's gRPC answer is not one plain message")
-    health, at = 0, 5
+    health, at, groups = 0, 5, list[int]()
     while at < len(data):
         tag, at = _decode_varint(data, at)
-        match tag & 7:
+        number = tag >> 3
+        match tag & 7 if number else None:
             case 0:
                 value, at = _decode_varint(data, at)
-                health = value if tag >> 3 == 1 else health
+                if number == 1 and not groups:
+                    health = value & 0xFFFFFFFF  # an int32, as protobuf cuts it
             case 1:
                 at += 8
             case 2:
                 size, at = _decode_varint(data, at)
                 at += size
+            case 3:
+                groups.append(number)
+            case 4 if groups and groups.pop() == number:
+                pass
             case 5:
                 at += 4
             case _:
                 at = len(data) + 1
-    if at > len(data):
+    if at > len(data) or groups:
         raise ProbeError(Reason.PROTOCOL, "app's gRPC answer is no health check's")
     return health
 
@@ -154,5 +204,5 @@ def _decode_varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return (value, at) if value < 1 << 64 else (0, len(data) + 1)
     return 0, len(data) + 1

@@ -8,6 +8,9 @@ import ssl
 from healthproxy.kubelet import is_address
 from healthproxy.probe import TLS, Endpoint
 
+HANDSHAKE_BROKEN = "TLS failed: connection closed during the handshake"
+NO_HTTP2 = "TLS failed: app did not choose HTTP/2 by ALPN, which gRPC needs"
+
 
 @functools.cache
 def tls_context(tls: TLS, protocol: str = "http/1.1") -> ssl.SSLContext:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import datetime
+import errno
 import functools
 import http
 import select
@@ -34,13 +35,16 @@ Then = Literal["close", "reset", "hang"]
 _PATIENCE_SECONDS = 5.0
 _CLOSING_SECONDS = 1.0
 _MAX_CHUNKS = 1_000_000
+_LAST_TURNS = 20
 _current: contextvars.ContextVar[App] = contextvars.ContextVar("app of this connection")
 
 
 class App:
     """An app that listens; made by `serving()`."""
 
-    def __init__(self, behaviour: Behaviour, place: tuple[str, int], tls: ssl.SSLContext | None, at_once: bool) -> None:
+    def __init__(
+        self, behaviour: Behaviour, place: tuple[str, int], socket_file: str | None, tls: ssl.SSLContext | None, at_once: bool
+    ) -> None:
         self.behaviour = behaviour
         """What it does from the next connection on."""
         self.requests: list[bytes] = []
@@ -49,6 +53,7 @@ class App:
         self.ends: list[str] = []
         """`FIN` or `RST`: how the client ended the connections whose behaviour waited for that."""
         self.host = place[0]
+        self._socket_file = socket_file
         self._tls = tls
         self._at_once = at_once
         self._news: asyncio.Queue[str] = asyncio.Queue()
@@ -59,7 +64,10 @@ class App:
 
     async def start(self) -> None:
         """Listen, again on the same port."""
-        self._server = await asyncio.start_server(self._connected, self.host, self.port, limit=1 << 20)
+        if self._socket_file:
+            self._server = await asyncio.start_unix_server(self._connected, self._socket_file, limit=1 << 20)
+        else:
+            self._server = await asyncio.start_server(self._connected, self.host, self.port, limit=1 << 20)
 
     async def stop(self) -> None:
         """Stop listening: connections are refused from here on; those that are open go on."""
@@ -79,6 +87,8 @@ class App:
 
     async def close(self) -> None:
         """Leave nothing behind. Raises what a behaviour of its own making raised."""
+        for _ in range(_LAST_TURNS):  # clients may have gone before we took them in, and TLS says goodbye twice
+            await asyncio.sleep(0)
         await self.stop()
         self._holder.close()
         for task in self._tasks:
@@ -116,11 +126,15 @@ async def serving(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    socket_file: str | None = None,
     tls: ssl.SSLContext | None = None,
     at_once: bool = False,
 ) -> AsyncIterator[App]:
-    """Run an app, by default one that answers 200; with `at_once` it acts before it has read a request."""
-    app = App(behaviour or answer(), (host, port), tls, at_once)
+    """Run an app, by default one that answers 200; with `at_once` it acts before it has read a request.
+
+    With `socket_file` it listens there, and its port is nobody's.
+    """
+    app = App(behaviour or answer(), (host, port), socket_file, tls, at_once)
     try:
         await app.start()
         yield app
@@ -150,6 +164,23 @@ def full_backlog() -> Iterator[int]:
         else:
             raise AssertionError("the listen queue never filled")
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def full_socket_file(path: str) -> Iterator[None]:
+    """Make a socket file at which nobody accepts and further connections find no place for the moment."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(16):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.setblocking(False)
+            if sock.connect_ex(path) == errno.EAGAIN:
+                break
+        else:
+            raise AssertionError("the listen queue never filled")
+        yield
 
 
 async def until_client_ends(reader: asyncio.StreamReader) -> None:
@@ -213,6 +244,15 @@ def by_path(behaviours: dict[str, Behaviour]) -> Behaviour:
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
         await behaviours.get(path_of(head), answer(404))(reader, writer, head)
+
+    return behave
+
+
+def in_turn(first: Behaviour, later: Behaviour) -> Behaviour:
+    """Behave in one way on the first connection and in another from there on."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        await (first if _current.get().connections == 1 else later)(reader, writer, head)
 
     return behave
 

@@ -7,6 +7,7 @@ than all of this (decision record 0008). The rules themselves are the sidecar's 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -111,5 +112,6 @@ def _ask_grpc(action: GRPC, caller: Caller, deadline: float) -> Outcome:
         outcome = None
         while outcome is None:
             outcome = call.receive(connection.receive())
-            connection.send(call.to_send())
+            with contextlib.suppress(ConnectionError):  # what the app said before it left is still to be read
+                connection.send(call.to_send())
     return outcome

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from healthproxy.kubelet import is_address
-from healthproxy.probe import Endpoint
-from healthproxy.tls import server_name, tls_context
+from healthproxy.probe import Endpoint, ProbeError, Reason
+from healthproxy.tls import HANDSHAKE_BROKEN, NO_HTTP2, server_name, tls_context
 
 _RECEIVE = 64 * 1024
+_FULL_QUEUE_SECONDS = 0.01
 
 
 class Connection:
@@ -48,7 +49,7 @@ def connect(endpoint: Endpoint, deadline: float) -> Iterator[Connection]:
         with _new_socket(endpoint, address) as sock:
             try:
                 sock.settimeout(_left(deadline))
-                sock.connect(address)
+                _connect(sock, address, deadline)
             except TimeoutError:
                 raise
             except OSError as error:
@@ -56,10 +57,23 @@ def connect(endpoint: Endpoint, deadline: float) -> Iterator[Connection]:
                 continue
             if isinstance(sock, ssl.SSLSocket):
                 sock.settimeout(_left(deadline))
-                sock.do_handshake()
+                try:
+                    sock.do_handshake()
+                except ConnectionError:
+                    raise ProbeError(Reason.TLS, HANDSHAKE_BROKEN) from None
+                if endpoint.protocol == "h2" and sock.selected_alpn_protocol() != "h2":
+                    raise ProbeError(Reason.TLS, NO_HTTP2)
             yield Connection(sock, deadline)
             return
     raise errors[0]
+
+
+def _connect(sock: socket.socket, address: tuple[str, int] | str, deadline: float) -> None:
+    while True:
+        try:
+            return sock.connect(address)
+        except BlockingIOError:  # a socket file with a full queue; nothing tells its end
+            time.sleep(min(_FULL_QUEUE_SECONDS, _left(deadline)))
 
 
 def _new_socket(endpoint: Endpoint, address: tuple[str, int] | str) -> socket.socket:

@@ -5,6 +5,8 @@ Knows no deadline, no clock and no metric, and lets every error out: they belong
 
 from __future__ import annotations
 
+import contextlib
+
 from healthproxy.grpc_health import HealthCheck
 from healthproxy.probe import GRPC, Caller, Outcome
 from healthproxy.probers.stream import open_stream
@@ -18,7 +20,8 @@ async def probe_grpc(action: GRPC, caller: Caller) -> Outcome:
         outcome = None
         while outcome is None:
             outcome = call.receive(await stream.receive())
-            await stream.send(call.to_send())
+            with contextlib.suppress(ConnectionError):  # what the app said before it left is still to be read
+                await stream.send(call.to_send())
         return outcome
     finally:
         stream.close()

@@ -18,7 +18,7 @@ from typing import Protocol
 from healthproxy.failures import is_gone
 from healthproxy.kubelet import is_address
 from healthproxy.probe import TLS, Endpoint, ProbeError, Reason
-from healthproxy.tls import server_name, tls_context
+from healthproxy.tls import HANDSHAKE_BROKEN, NO_HTTP2, server_name, tls_context
 
 _RECEIVE = 64 * 1024
 _TLS_SHUTDOWN_SECONDS = 0.05
@@ -166,9 +166,13 @@ async def _start_tls(sock: socket.socket, endpoint: Endpoint, tls: TLS, request:
             ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
         )
     except ConnectionError:
-        raise ProbeError(Reason.TLS, "TLS failed: connection closed during the handshake") from None
+        raise ProbeError(Reason.TLS, HANDSHAKE_BROKEN) from None
+    stream = _TLSStream(reader, writer)
+    if endpoint.protocol == "h2" and writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+        writer.transport.abort()
+        raise ProbeError(Reason.TLS, NO_HTTP2)
     writer.write(request)
-    return _TLSStream(reader, writer)
+    return stream
 
 
 @functools.cache
