@@ -1,8 +1,12 @@
-"""The admin port: metrics and own health, on plain `aiohttp.web`. Never needs to be exempt from a mesh; never asks the app."""
+"""The admin port: metrics and own health, on plain `aiohttp.web`. Never needs to be exempt from a mesh; never asks the app.
+
+Knows nothing of its connections; they are bounded in `admin_connections.py`.
+"""
 
 from __future__ import annotations
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
@@ -16,8 +20,8 @@ INDEX = f"""healthproxy {__version__}
 """
 
 
-def make_admin_app(registry: CollectorRegistry) -> web.Application:
-    """Build the application of the admin port."""
+def make_admin_app(registry: CollectorRegistry, middleware: Middleware) -> web.Application:
+    """Build the application of the admin port; `middleware` hears of each request first."""
 
     async def index(_: web.Request) -> web.Response:
         return web.Response(text=INDEX)
@@ -25,7 +29,7 @@ def make_admin_app(registry: CollectorRegistry) -> web.Application:
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    app = web.Application()
+    app = web.Application(middlewares=[middleware])
     app.router.add_get("/", index)
     app.router.add_get("/metrics", make_aiohttp_handler(registry))
     app.router.add_get("/livez", healthy)

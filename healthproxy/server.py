@@ -20,6 +20,7 @@ from aiohttp import web
 
 from healthproxy import __version__
 from healthproxy.admin import make_admin_app
+from healthproxy.admin_connections import SILENT, AdminConnections
 from healthproxy.config import Config
 from healthproxy.connections import Bounds
 from healthproxy.gate import Gate
@@ -122,7 +123,9 @@ async def running(config: Config, started: float | None = None) -> AsyncIterator
         admin_sockets: list[socket.socket] = []
         if config.admin_listen is not None:
             admin_sockets = stack.enter_context(listening("--admin-listen", config.admin_listen))
-            await stack.enter_async_context(_serving_admin(make_admin_app(metrics.registry), admin_sockets))
+            admin_connections = AdminConnections(config.header_timeout)
+            admin = make_admin_app(metrics.registry, admin_connections.middleware)
+            await stack.enter_async_context(_serving_admin(admin, admin_connections, admin_sockets))
         for listener in sockets:
             port.connections.listen(listener)
         try:
@@ -134,14 +137,18 @@ async def running(config: Config, started: float | None = None) -> AsyncIterator
 
 
 @contextlib.asynccontextmanager
-async def _serving_admin(app: web.Application, sockets: Iterable[socket.socket]) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_SECONDS)
+async def _serving_admin(
+    app: web.Application, connections: AdminConnections, sockets: Iterable[socket.socket]
+) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, logger=SILENT, shutdown_timeout=LAST_ANSWERS_SECONDS)
     await runner.setup()
+    assert runner.server is not None
+    accepting = [asyncio.create_task(connections.serve(listener, runner.server)) for listener in sockets]
     try:
-        for listener in sockets:
-            await web.SockSite(runner, listener).start()
         yield
     finally:
+        for task in accepting:
+            task.cancel()
         await runner.cleanup()
 
 
