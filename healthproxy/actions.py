@@ -17,7 +17,7 @@ from healthproxy.probe import DEFAULT_PORT, GRPC, TLS, Action, AllOf, AnyOf, HTT
 from healthproxy.section import Section
 from healthproxy.tls import tls_context
 
-SHORT_FORMS = "http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, grpc://HOST:PORT/SERVICE or grpcs://…"
+SHORT_FORMS = "http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, grpc://HOST:PORT/SERVICE, grpcs://… or http://unix:/FILE:/PATH"
 
 _OF_THE_STANZA = ("tls", "timeoutSeconds", "periodSeconds", "failureThreshold", "exposeBody", "forwardHeaders")
 
@@ -144,7 +144,7 @@ def _parse_place(section: Section, settings: Settings, *, or_socket: bool) -> _P
         path = section.take("unixSocket", values.socket_path, None)
         return _socket_place(path) if path else None
     port = section.take("port", values.port, 0)
-    host = section.take("host", values.host, "")
+    host = section.take("host", lambda raw: raw and values.host(raw), "")  # empty counts as missing in a Pod spec
     if "port" not in section.names:
         section.problems.add(section.where, "has no port", "add the port that the app listens on")
     return _Place(port, host or settings.app_host, _named(host)) if port else None

@@ -123,7 +123,7 @@ class Connections:
 class Connection:
     """One caller's connection: reads until told to stop, writes once, ends."""
 
-    __slots__ = ("_all", "_discarded", "_reading", "_receive", "_sock", "_timer", "peer")
+    __slots__ = ("_all", "_discarded", "_left", "_reading", "_receive", "_sock", "_timer", "peer")
 
     def __init__(self, connections: Connections, sock: socket.socket, peer: str) -> None:
         self.peer = peer
@@ -134,6 +134,7 @@ class Connection:
         self._receive: Callable[[bytes], None]
         self._reading = False
         self._discarded = -1  # nothing is discarded yet
+        self._left: Callable[[], None] = _nothing
 
     @property
     def host(self) -> str:
@@ -150,13 +151,21 @@ class Connection:
             self._reading = True
             self._all.loop.add_reader(self._sock, self._read)
 
-    def heard(self) -> None:
-        """Stop reading: the request is whole, and it is the caller now who waits."""
+    def heard(self, left: Callable[[], None]) -> None:
+        """Stop reading: the request is whole, and it is the caller now who waits; `left` is called if he ends that himself."""
         self._stop()
+        self._left = left
         self._all.heard(self)
+
+    def watch(self) -> None:
+        """Look whether he is still there while he waits, which costs two system calls; what he sends is not wanted."""
+        self._discarded = 0
+        self._reading = True
+        self._all.loop.add_reader(self._sock, self._read)
 
     def finish(self, answer: bytes) -> None:
         """Answer and end the connection; the caller may have left."""
+        self._left = _nothing
         if self._send(answer):
             self.close()
 
@@ -172,6 +181,8 @@ class Connection:
     def close(self) -> None:
         """End the connection; does no harm twice."""
         self._stop()
+        left, self._left = self._left, _nothing
+        left()
         self._receive = _nobody  # else each connection would wait for the garbage collector
         self._all.left(self)
         self._sock.close()
@@ -219,3 +230,7 @@ class Connection:
 
 def _nobody(_: bytes) -> None:
     """Receive nothing any more."""
+
+
+def _nothing() -> None:
+    """Tell nobody that a caller has left."""

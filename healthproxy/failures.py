@@ -41,6 +41,17 @@ def is_gone(error: OSError) -> bool:
     return isinstance(error, ConnectionRefusedError) or error.errno in _UNREACHABLE | _NO_SOCKET
 
 
+def met_itself(sock: socket.socket) -> bool:
+    """Tell whether the kernel chose as our own port the one where nobody listens, and connected the socket to itself.
+
+    Go's dialer looks for the same (net/tcpsock_posix.go, selfConnect).
+    """
+    try:
+        return sock.family != socket.AF_UNIX and sock.getsockname() == sock.getpeername()
+    except OSError:  # it is gone already
+        return False
+
+
 def _tls_failure(error: ssl.SSLError) -> str:
     reason = (getattr(error, "reason", None) or "handshake broken off").lower().replace("_", " ")
     if "no application protocol" in f"{reason} {error}":  # alert 120 of RFC 7301: some CPythons have no name for it

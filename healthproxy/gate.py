@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from healthproxy.probe import Caller, Outcome, Probe, Reason
 from healthproxy.turns import Answer, Turns
 
-NO_TURN = Outcome(Reason.TIMEOUT, "too many callers wait with other forwarded headers")
+NO_TURN = Outcome(Reason.INTERNAL, "too many callers wait with other forwarded headers")
+"""What a member is that could not be asked: it says nothing about the app."""
 
 
 class Gate:
@@ -42,49 +43,76 @@ class Gate:
         self.flight: asyncio.Task[None] | None = None
         """The request to the app that is under way."""
         self._started = float("-inf")
-        self._headers: tuple[tuple[str, str], ...] = ()
+        self._asked = Caller("")
+        """Whose flight it is, or was."""
+        self._timer: asyncio.TimerHandle | None = None
         self._last: Outcome | None = None
 
-    def ask(self, caller: Caller, answer: Answer) -> None:
-        """Have `answer` called with an outcome: at once from the last flight, later from this one, or from a new one."""
+    @property
+    def busy(self) -> bool:
+        """Whether callers wait for an outcome."""
+        return self.flight is not None or bool(self._turns)
+
+    def ask(self, caller: Caller, answer: Answer) -> bool:
+        """Have `answer` called with an outcome: at once from the last flight, later from this one, or from a new one.
+
+        False, and nothing is called, where too many wait with other forwarded headers.
+        """
         caller = caller.limited_to(self.probe.forward_headers)
-        fresh = self._clock() - self._started < self._min_interval
-        if self.flight is not None and caller.headers == self._headers:
+        fresh = self._fresh()
+        if self.flight is not None and caller.headers == self._asked.headers:
             self._waiting.append(answer)
             self._shared(self.probe)
-        elif self.flight is None and fresh and self._last is not None and caller.headers == self._headers:
+        elif self.flight is None and fresh and self._last is not None and caller.headers == self._asked.headers:
             self._shared(self.probe)
             answer(self._last)
         elif self.flight is None and not fresh and not self._turns:
             self._start(caller, [answer])
         else:
-            self._wait(caller, answer)
+            return self._wait(caller, answer)
+        return True
+
+    def leave(self, caller: Caller, answer: Answer) -> None:
+        """Forget a caller who has gone; a flight under way goes on without him."""
+        if answer in self._waiting:
+            self._waiting.remove(answer)
+        else:
+            self._turns.remove(caller.limited_to(self.probe.forward_headers), answer)
 
     def outcome(self, caller: Caller) -> asyncio.Future[Outcome]:
         """Ask, and return where the outcome will be."""
         future = asyncio.get_running_loop().create_future()
-        self.ask(caller, future.set_result)
+        if not self.ask(caller, future.set_result):
+            future.set_result(NO_TURN)
         return future
+
+    def _fresh(self) -> bool:
+        """Tell whether it is too early for another request to the app."""
+        return self._clock() - self._started < self._min_interval
 
     def _start(self, caller: Caller, answers: list[Answer]) -> None:
         self._waiting += answers
-        self._headers = caller.headers
+        self._asked = caller
         self._started = self._clock()
         self.flight = asyncio.create_task(self._fly(caller))
 
-    def _wait(self, caller: Caller, answer: Answer) -> None:
+    def _wait(self, caller: Caller, answer: Answer) -> bool:
         """Wait for a flight with other forwarded headers than the last."""
-        idle = self.flight is None and not self._turns
-        if not self._turns.add(caller, answer):
-            answer(NO_TURN)
-        elif idle:
-            self._schedule()
+        has_room = self._turns.add(caller, answer)
+        self._schedule()
+        return has_room
 
     def _schedule(self) -> None:
-        asyncio.get_running_loop().call_at(self._started + self._min_interval, self._take_turn)
+        """Have a turn taken as soon as may be, if anybody waits for one; a flight does this at its end."""
+        if self._turns and self.flight is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(self._started + self._min_interval, self._take_turn)
 
     def _take_turn(self) -> None:
-        caller, answers = self._turns.take()
+        self._timer = None
+        if self.flight is not None or self._fresh() or not self._turns:  # those who waited left, and others came in between
+            self._schedule()
+            return
+        caller, answers = self._turns.take(self._asked.source)
         for _ in answers[1:]:
             self._shared(self.probe)
         self._start(caller, answers)
@@ -94,8 +122,7 @@ class Gate:
             outcome = await self._ask_app(self.probe, caller)
         finally:
             self.flight = None  # even after a bug the next caller starts a new one, and it answers those who wait
-            if self._turns:
-                self._schedule()
+            self._schedule()
         self._last = outcome
         waiting, self._waiting = self._waiting, []
         for answer in waiting:

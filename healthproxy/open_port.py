@@ -1,7 +1,8 @@
 """The open port: request → key → answer, for callers who may be anyone.
 
 Requests are read by aiohttp's parser, one per connection, and turned away before they cost anything if they are not a probe.
-Knows nothing of how the app is asked. Must never let a byte of a request pass but the version in a kubelet's User-Agent.
+Knows nothing of how the app is asked. Must never let a byte of a request pass but the version in a kubelet's User-Agent
+and what `forwardHeaders` names.
 """
 
 from __future__ import annotations
@@ -147,12 +148,21 @@ class _Request:
             caller = Caller(self._connection.host, user_agent, kubelet.ACCEPT)
             if gate.probe.forward_headers:
                 caller = self._forwarding(caller, request, gate.probe.forward_headers)
-            self._connection.heard()
-            gate.ask(caller, self._answer_exposed if gate.probe.expose_body else self._answer)
+            self._ask(gate, caller)
+
+    def _ask(self, gate: Gate, caller: Caller) -> None:
+        answer = self._answer_exposed if gate.probe.expose_body else self._answer
+        self._connection.heard(functools.partial(gate.leave, caller, answer))
+        del self._parser  # with the caller's headers in it, it would wait for the answer, too
+        if caller.headers:
+            self._connection.watch()
+        if not gate.ask(caller, answer):
+            self._port.refused("evicted")
+            self._connection.close()
 
     def _forwarding(self, caller: Caller, request: RawRequestMessage, names: tuple[str, ...]) -> Caller:
         """Add what the probe lets pass, but for what the caller himself meant for this connection only."""
-        own = request.headers.get("Connection", "").lower().replace(",", " ").split()
+        own = ",".join(request.headers.getall("Connection", ())).lower().replace(",", " ").split()
         fields = [(name.lower(), value) for name, value in request.headers.items()]
         headers = tuple([field for field in fields if field[0] in names and field[0] not in own])
         return replace(caller, headers=headers, source=self._connection.peer)

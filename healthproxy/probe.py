@@ -6,10 +6,13 @@ Frozen values from the standard library alone. No I/O, no defaults that depend o
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 DEFAULT_PORT = {"http": 80, "https": 443}
 """The port that a URL means when it names none."""
+
+Headers = tuple[tuple[str, str], ...]
+"""Names and values, in order."""
 
 
 def join_host_port(host: str, port: int) -> str:
@@ -100,7 +103,7 @@ class HTTPGet:
     """What the request calls the app; default: the address on which the probe reached us."""
     scheme: str = "http"
     """`http` or `https`."""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     """`httpHeaders`, in the order and case of the Pod spec."""
     tls: TLS = TLS()
     unix_socket: str | None = None
@@ -229,10 +232,10 @@ class Caller:
     """Our own address on which the probe arrived, without brackets."""
     user_agent: str | None = None
     accept: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     """What `forwardHeaders` lets pass: names in lower case, values as they came; callers who differ in them share nothing."""
-    source: str = ""
-    """The caller's address; callers who share nothing take turns by it."""
+    source: str = field(default="", compare=False)
+    """His address, by which callers who share nothing take turns."""
 
     def limited_to(self, names: tuple[str, ...]) -> Caller:
         """Return the caller with no other headers than these."""

@@ -19,6 +19,10 @@ class Section:
         self.where = where
         self.problems = problems
         self._fields: dict[str, Any] = {}
+        self.empty = frozenset(
+            [name_of(name) for name, value in raw.items() if value is None] if isinstance(raw, Mapping) else []
+        )
+        """The fields that are null."""
         if isinstance(raw, Mapping):
             self._fields = {name_of(name): value for name, value in raw.items() if value is not None}
         else:

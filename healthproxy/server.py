@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_POLL_SECONDS = 0.2
 """How often the app's ports are tried while draining."""
+LAST_ANSWERS_POLL_SECONDS = 0.01
 LAST_ANSWERS_SECONDS = 1.0
 """How long a request to the app that is under way when we stop may still take."""
 
@@ -166,12 +167,15 @@ async def _app_gone(probes: Iterable[Probe]) -> None:
         await asyncio.Event().wait()
 
 
-async def _last_answers(gates: Iterable[Gate]) -> None:
-    flights = [gate.flight for gate in gates if gate.flight is not None]
-    if flights:
-        _, late = await asyncio.wait(flights, timeout=LAST_ANSWERS_SECONDS)
-        for flight in late:
-            flight.cancel()
+async def _last_answers(gates: Collection[Gate]) -> None:
+    """Let those who wait have their answer, if it comes soon."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + LAST_ANSWERS_SECONDS
+    while (busy := [gate for gate in gates if gate.busy]) and clock() < until:  # noqa: ASYNC110 - flights follow each other
+        await asyncio.sleep(LAST_ANSWERS_POLL_SECONDS)
+    for gate in busy:
+        if gate.flight is not None:
+            gate.flight.cancel()
 
 
 def _log_start(config: Config, sidecar: Sidecar) -> None:

@@ -69,7 +69,12 @@ def parse_stanza(where: str, key: object, raw: object, settings: Settings, probl
         stanza.close(_REFUSED)
         if len(kinds) > 1:
             raise ValueError(f"has {' and '.join(kinds)}; keep one, and give the others keys of their own")
+        if kinds == ["grpc"] and "tls" in stanza.empty:
+            problems.add(f"{where}.tls", "is empty", "write tls: {} for TLS without verification, or remove it")
         if not kinds and isinstance(raw, dict) and stanza.names.isdisjoint(_ELSEWHERE):
+            empty = [kind for kind in KINDS if kind in stanza.empty]
+            if empty:
+                raise ValueError(f"has nothing below {empty[0]}; write its fields there, two blanks further in")
             raise ValueError("does not say what to ask; add httpGet: {path: /healthy, port: 8080}")
         if known and actions and actions[0] is not None:
             probe = _complete(known, actions[0], settings, timeout, **rest)

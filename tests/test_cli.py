@@ -58,7 +58,7 @@ def test_a_bad_configuration_is_refused_with_every_problem_and_status_2():
         "HEALTHPROXY_DRAIN: unknown variable; did you mean HEALTHPROXY_DRAIN_SECONDS?",
         "--listen: '80' is no address; write HOST:PORT, [IPV6]:PORT or :PORT",
         "--probe x: is no target; write [/KEY=] and http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, "
-        "grpc://HOST:PORT/SERVICE or grpcs://…",
+        "grpc://HOST:PORT/SERVICE, grpcs://… or http://unix:/FILE:/PATH",
     ]
 
 

@@ -132,7 +132,7 @@ def test_all_problems_of_all_sources_are_told_at_once(tmp_path):
         "HEALTHPROXY_LOG_LEVEL: 'loud' is not known; give one of debug, info, warning, error",
         f"{file}: probes./f.httpGet: has no port; add the port that the app listens on",
         "--probe what: is no target; write [/KEY=] and http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, "
-        "grpc://HOST:PORT/SERVICE or grpcs://…",
+        "grpc://HOST:PORT/SERVICE, grpcs://… or http://unix:/FILE:/PATH",
         f"{file}: listn: unknown key; did you mean listen?",
     ]
 

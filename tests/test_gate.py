@@ -158,21 +158,49 @@ async def test_a_caller_with_ever_new_headers_delays_another_source_by_one_fligh
     for number in range(50):
         scene.gate.ask(tenant(f"hostile {number}"), lambda _: None)
     scene.gate.ask(tenant("kubelet", "10.0.0.2"), scene.answers.append)
-    for number in range(3):
+    for number in range(2):
         await flights(scene, number + 1)
         await scene.answer(WELL)
     assert scene.answers == [WELL]
-    assert [caller.source for caller in scene.asked] == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+    assert [caller.source for caller in scene.asked][:2] == ["10.0.0.1", "10.0.0.2"]
 
 
-async def test_a_source_that_waits_with_too_many_headers_is_told_so_and_the_app_is_not():
+async def test_a_source_that_waits_with_too_many_headers_is_turned_away_and_the_app_is_not_blamed():
     scene = Scene(60, FORWARDING)
-    for number in range(PER_SOURCE + 2):
-        scene.gate.ask(tenant(str(number)), scene.answers.append)
-    assert scene.answers == [NO_TURN]
-    assert NO_TURN.reason is Reason.TIMEOUT
+    taken = [scene.gate.ask(tenant(str(number)), scene.answers.append) for number in range(PER_SOURCE + 2)]
+    assert taken == [True] * (PER_SOURCE + 1) + [False]
+    assert await scene.gate.outcome(tenant("another")) == NO_TURN
+    assert NO_TURN.reason is Reason.INTERNAL
     await scene.answer(WELL)
     assert scene.observed == [WELL]
+
+
+async def test_no_flight_starts_for_those_who_have_left_and_none_too_early_for_others():
+    scene = Scene(0.05, FORWARDING)
+    scene.gate.ask(tenant("first"), lambda _: None)
+    await scene.answer(WELL)
+    started = asyncio.get_running_loop().time()
+    for _ in range(3):
+        scene.gate.ask(tenant("gone", "10.0.0.9"), scene.answers.append)
+        scene.gate.leave(tenant("gone", "10.0.0.9"), scene.answers.append)
+    assert not scene.gate.busy
+    scene.gate.ask(tenant("late", "10.0.0.2"), lambda _: None)
+    await flights(scene, 2)
+    assert asyncio.get_running_loop().time() - started >= 0.04
+    await scene.answer(WELL)
+    await asyncio.sleep(0.06)
+    assert [caller.headers[0][1] for caller in scene.asked] == ["first", "late"]
+
+
+async def test_a_caller_who_leaves_is_forgotten_while_his_flight_goes_on():
+    scene = Scene()
+    other: list[Outcome] = []
+    scene.gate.ask(CALLER, scene.answers.append)
+    scene.gate.ask(CALLER, other.append)
+    scene.gate.leave(CALLER, scene.answers.append)
+    scene.gate.leave(CALLER, scene.answers.append)
+    await scene.answer(WELL)
+    assert (scene.answers, other, scene.observed) == ([], [WELL], [WELL])
 
 
 async def test_headers_that_the_probe_does_not_forward_make_no_difference():

@@ -261,7 +261,7 @@ REFUSED = [
         refused=(
             ".path: cannot be used; write it one level down, below httpGet, tcpSocket or grpc",
             ".port: cannot be used; write it one level down, below httpGet, tcpSocket or grpc",
-            ": does not say what to ask; add httpGet: {path: /healthy, port: 8080}",
+            ": has nothing below httpGet; write its fields there, two blanks further in",
         ),
     ),
     Row(

@@ -1,13 +1,14 @@
 """The open port on a real socket: every status code, what reaches the app, and what never does."""
 
 import asyncio
+import gc
 import re
 
 import pytest
 
 from healthproxy.connections import Bounds
 from healthproxy.gate import Gate
-from healthproxy.open_port import OpenPort
+from healthproxy.open_port import OpenPort, _Request
 from healthproxy.probe import HTTPGet, Probe
 from healthproxy.probers import run_probe
 from healthproxy.sockets import listening
@@ -334,3 +335,18 @@ async def test_the_containers_own_health_check_is_no_matter_of_allow_from():
         async with sidecar({"/healthy": http_get(port)}, allow_from=["10.0.0.0/8"]) as caller:
             assert (await caller.get("/-/ready")).status == 200
             assert (await caller.get("/healthy")).status == 403
+
+
+async def test_of_callers_who_lost_their_place_nothing_is_kept_while_the_app_hangs():
+    async with app.serving(app.hang()) as server, sidecar({"/healthy": http_get(server.port)}, max_connections="4") as caller:
+        waiting = []
+        for _ in range(40):
+            reader, writer = await caller.connect()
+            writer.write(b"GET /healthy HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 8000 + b"\r\n\r\n")
+            waiting.append((reader, writer))
+        while (await caller.metrics())['healthproxy_refused_requests_total{reason="evicted"}'] < 36:
+            await asyncio.sleep(0.001)
+        gc.collect()
+        assert sum(isinstance(thing, _Request) for thing in gc.get_objects()) <= 4
+        for _, writer in waiting:
+            writer.close()

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from healthproxy.failures import explain
+from healthproxy.failures import explain, met_itself
 from healthproxy.probe import AllOf, Caller, Endpoint, HTTPGet, Probe, ProbeError, Reason, Result
 from healthproxy.probers import refuses, run_probe
 from tests import app
@@ -98,6 +98,15 @@ async def test_a_socket_file_with_a_full_queue_is_waited_for_until_the_deadline(
         other.connect(path)
         outcome = await run_probe(Probe("/x", HTTPGet(unix_socket=path), deadline=0.05), CALLER)
     assert (outcome.reason, outcome.detail) == (Reason.TIMEOUT, "no answer within 0.05 s")
+
+
+def test_a_socket_that_the_kernel_connected_to_itself_is_no_app():
+    with socket.socket() as itself:
+        itself.bind(("127.0.0.1", 0))
+        itself.connect(itself.getsockname())
+        assert met_itself(itself)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert not met_itself(client)
 
 
 async def test_an_aggregate_whose_members_nobody_knows_is_a_fault_of_our_own(caplog):

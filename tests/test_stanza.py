@@ -2,6 +2,7 @@
 
 import pytest
 
+from healthproxy.actions import SHORT_FORMS
 from healthproxy.config import parse_config
 from healthproxy.probe import GRPC, HTTPGet, Probe, TCPSocket
 from tests.test_config import KEY, parse_probes, problems, refusals
@@ -37,6 +38,8 @@ def test_the_stanza_of_a_pod_spec_can_be_pasted_whole():
 def test_a_field_that_is_null_is_a_field_that_is_missing_as_in_a_pod_spec():
     (probe,) = parse_probes(x={"httpGet": {"port": 80, "host": None}, "exec": None, "timeoutSeconds": None, "tls": None})
     assert probe == Probe("/x", HTTPGet(80))
+    said = ".tls: is empty; write tls: {} for TLS without verification, or remove it"
+    assert refusals({"grpc": {"port": 80}, "tls": None}) == [said]
 
 
 @pytest.mark.parametrize(("timeout", "offset", "deadline"), [(1, 0.1, 0.9), (10, 0.1, 9.9), (1, 0.7, 0.5), (0.1, 0.1, 0.05)])
@@ -109,7 +112,7 @@ def test_forwarded_headers_are_named_once_in_lower_case():
             ": has httpGet and allOf; keep one, and give the others keys of their own",
         ),
         ({}, ": does not say what to ask; add httpGet: {path: /healthy, port: 8080}"),
-        ({"periodSeconds": 1, "httpGet": None}, ": does not say what to ask; add httpGet: {path: /healthy, port: 8080}"),
+        ({"periodSeconds": 1, "httpGet": None}, ": has nothing below httpGet; write its fields there, two blanks further in"),
         (7, ": is no mapping; write its fields below it, as in a Pod spec"),
         ([GET], ": is no mapping; write its fields below it, as in a Pod spec"),
         (None, ": is no mapping; write its fields below it, as in a Pod spec"),
@@ -145,7 +148,7 @@ def test_fields_that_slipped_out_of_their_kind_are_sent_back():
     assert refusals({"httpGet": None, "path": "/x", "port": 80}) == [
         ".path: cannot be used; write it one level down, below httpGet, tcpSocket or grpc",
         ".port: cannot be used; write it one level down, below httpGet, tcpSocket or grpc",
-        ": does not say what to ask; add httpGet: {path: /healthy, port: 8080}",
+        ": has nothing below httpGet; write its fields there, two blanks further in",
     ]
 
 
@@ -193,7 +196,7 @@ def test_a_short_form_takes_its_key_from_an_http_target_or_names_it(short, key, 
     [
         (
             "h:8080/x",
-            "is no target; write [/KEY=] and http://HOST:PORT/PATH, https://…, tcp://HOST:PORT, grpc://HOST:PORT/SERVICE or grpcs://…",
+            f"is no target; write [/KEY=] and {SHORT_FORMS}",
         ),
         ("tcp://h:1", "has no key that the kubelet could ask for; write /KEY=tcp://h:1"),
         ("grpcs://h:1/s", "has no key that the kubelet could ask for; write /KEY=grpcs://h:1/s"),

@@ -17,9 +17,9 @@ def test_sources_take_turns_however_much_one_of_them_asks():
     for value in range(3):
         assert turns.add(caller("10.0.0.1", value), quiet)
     assert turns.add(caller("10.0.0.2", "late"), quiet)
-    order = []
+    order: list[tuple[str, str]] = []
     while turns:
-        asked, _ = turns.take()
+        asked, _ = turns.take(order[-1][0] if order else "")
         order.append((asked.source, asked.headers[0][1]))
     assert order == [("10.0.0.1", "0"), ("10.0.0.2", "late"), ("10.0.0.1", "1"), ("10.0.0.1", "2")]
 
@@ -29,10 +29,46 @@ def test_the_same_request_of_a_source_waits_once():
     heard: list[Outcome] = []
     assert turns.add(caller("10.0.0.1", 1), heard.append)
     assert turns.add(caller("10.0.0.1", 1), heard.append)
-    _, answers = turns.take()
+    _, answers = turns.take("")
     for answer in answers:
         answer(Outcome(Reason.OK, ""))
     assert len(heard) == 2
+    assert not turns
+
+
+def test_a_source_that_was_served_waits_behind_those_who_came_meanwhile():
+    turns = Turns()
+    for source, value in (("10.0.0.1", "slow"), ("10.0.0.1", "slower"), ("10.0.0.2", "late")):
+        assert turns.add(caller(source, value), quiet)
+    assert turns.take("10.0.0.1")[0].source == "10.0.0.2"
+
+
+def test_whoever_waits_with_the_same_headers_is_answered_whatever_his_source():
+    turns = Turns()
+    heard: dict[str, list[Outcome]] = {"10.0.0.1": [], "10.0.0.2": []}
+    for source, outcomes in heard.items():
+        assert turns.add(caller(source, "same"), outcomes.append)
+        assert turns.add(caller(source, source), quiet)
+    _, answers = turns.take("")
+    for tell in answers:
+        tell(Outcome(Reason.OK, ""))
+    assert [len(outcomes) for outcomes in heard.values()] == [1, 1]
+    assert [turns.take("")[0].source for _ in heard] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_those_who_leave_make_room_and_are_not_asked_for():
+    turns = Turns()
+    answers = [lambda _, number=number: None for number in range(3)]
+    for answer in answers:
+        assert turns.add(caller("10.0.0.1", 1), answer)
+    turns.remove(caller("10.0.0.1", 1), answers[0])
+    turns.remove(caller("10.0.0.1", 1), answers[0])
+    turns.remove(caller("10.0.0.9", 1), answers[1])
+    turns.remove(caller("10.0.0.1", 1), answers[2])
+    assert turns.take("")[1] == [answers[1]]
+    assert not turns
+    assert turns.add(caller("10.0.0.1", 1), answers[0])
+    turns.remove(caller("10.0.0.1", 1), answers[0])
     assert not turns
 
 

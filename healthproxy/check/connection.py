@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from healthproxy.failures import met_itself
 from healthproxy.kubelet import is_address
 from healthproxy.probe import Endpoint, ProbeError, Reason
 from healthproxy.tls import HANDSHAKE_BROKEN, NO_HTTP2, server_name, tls_context
@@ -71,9 +72,12 @@ def connect(endpoint: Endpoint, deadline: float) -> Iterator[Connection]:
 def _connect(sock: socket.socket, address: tuple[str, int] | str, deadline: float) -> None:
     while True:
         try:
-            return sock.connect(address)
+            sock.connect(address)
+            break
         except BlockingIOError:  # a socket file with a full queue; nothing tells its end
             time.sleep(min(_FULL_QUEUE_SECONDS, _left(deadline)))
+    if met_itself(sock):
+        raise ConnectionRefusedError
 
 
 def _new_socket(endpoint: Endpoint, address: tuple[str, int] | str) -> socket.socket:

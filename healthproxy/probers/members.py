@@ -13,8 +13,8 @@ from healthproxy.probe import AllOf, AnyOf, Caller, Outcome, Reason, Result
 AskMember = Callable[[str, Caller], asyncio.Future[Outcome]]
 """Asks the probe of a key as a caller on the open port would."""
 
-_PATIENCE = 0.98
-"""Share of the deadline after which silent members are named as such; at the deadline itself it would be too late for that."""
+_LAST_WORD_SECONDS = 0.02
+"""How long before the deadline silent members are named, a tenth of it at most: at the deadline itself it would be too late."""
 _PRECEDENCE = {
     AllOf: (Result.FAILURE, Result.UNKNOWN, Result.SUCCESS),
     AnyOf: (Result.SUCCESS, Result.UNKNOWN, Result.FAILURE),
@@ -26,7 +26,7 @@ async def probe_members(action: AllOf | AnyOf, caller: Caller, deadline: float, 
     """Ask every member; who has not answered shortly before `deadline`, in seconds, has failed by being late."""
     precedence = _PRECEDENCE[type(action)]
     clock = asyncio.get_running_loop().time
-    until = clock() + deadline * _PATIENCE
+    until = clock() + deadline - min(_LAST_WORD_SECONDS, deadline / 10)
     asked = {key: ask(key, caller) for key in action.members}
     silent = set(asked.values())
     certain = False

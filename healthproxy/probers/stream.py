@@ -15,7 +15,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from healthproxy.failures import is_gone
+from healthproxy.failures import is_gone, met_itself
 from healthproxy.kubelet import is_address
 from healthproxy.probe import TLS, Endpoint, ProbeError, Reason
 from healthproxy.tls import HANDSHAKE_BROKEN, NO_HTTP2, server_name, tls_context
@@ -111,6 +111,8 @@ async def _connect(sock: socket.socket, address: SocketAddress, request: bytes) 
         finally:
             loop.remove_writer(sock)
         _raise_for(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    if met_itself(sock):
+        raise ConnectionRefusedError
     if sent < len(request):
         await loop.sock_sendall(sock, request[sent:])
 
