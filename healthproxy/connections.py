@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import select
 import socket
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
@@ -42,18 +42,21 @@ class Connections:
         on_open: Callable[[Connection], Callable[[bytes], None]],
         refused: Callable[[str], None],
     ) -> None:
-        """`on_open` says who receives a new connection's bytes; `refused` is told why one was turned away."""
+        """`on_open` says who receives a connection's bytes; `refused` is told why one was turned away."""
         self.bounds = bounds
         self.refused = refused
         self.loop = asyncio.get_running_loop()
         self._on_open = on_open
         self._listeners: list[socket.socket] = []
-        self._open: dict[Connection, None] = {}  # both in order of arrival
-        self._idle: dict[Connection, None] = {}
+        self._silent = _Crowd()
+        """Those whose request is not whole yet."""
+        self._waiting = _Crowd()
+        """Those who wait for an answer."""
+        self._paused = False
 
     def __len__(self) -> int:
         """Count the open connections."""
-        return len(self._open)
+        return self._silent.size + self._waiting.size
 
     def listen(self, listener: socket.socket) -> None:
         """Accept callers from a bound, non-blocking socket; the socket is ours from here on."""
@@ -69,17 +72,18 @@ class Connections:
 
     def drop_all(self) -> None:
         """End every connection without an answer."""
-        for connection in list(self._open):
+        for connection in (*self._silent, *self._waiting):
             connection.close()
 
     def heard(self, connection: Connection) -> None:
         """Note that it is not the caller whom this connection waits for."""
-        self._idle.pop(connection, None)
+        if self._silent.remove(connection):
+            self._waiting.add(connection)
 
     def left(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._open.pop(connection, None)
-        self._idle.pop(connection, None)
+        if not self._silent.remove(connection):
+            self._waiting.remove(connection)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_A_TURN):
@@ -92,26 +96,30 @@ class Connections:
                     self._out_of_files(listener, error)
                     return
                 continue  # the caller left before he was accepted
+            self._paused = False
             sock.setblocking(False)
-            if len(self._open) >= self.bounds.max_connections:
+            if len(self) >= self.bounds.max_connections:
                 self._evict()
             connection = Connection(self, sock, peer[0])
-            self._open[connection] = self._idle[connection] = None
-            connection.start(self._on_open(connection))
+            self._silent.add(connection)
+            connection.start(self._on_open)
 
     def _evict(self) -> None:
-        """Make room at the cost of the source that holds most: its longest silent connection, else its oldest."""
+        """Make room: the silent go first, unless one source has a quarter of all places waiting; of a source its oldest."""
         self.refused("evicted")
-        (busiest, _), *_ = Counter([connection.peer for connection in self._open]).most_common(1)
-        mine = [connection for connection in (*self._idle, *self._open) if connection.peer == busiest]
-        mine[0].close()
+        crowded = self._waiting.most() * 4 > self.bounds.max_connections and self._waiting.most() > self._silent.most()
+        (self._waiting if crowded or not self._silent.size else self._silent).oldest_of_the_busiest().close()
 
     def _out_of_files(self, listener: socket.socket, error: OSError) -> None:
         """Make room if there is any to make; else look away for a moment, for the listener stays readable."""
-        if self._open:
+        if not _somebody_comes(listener):  # accept() takes a file before it looks
+            return
+        if len(self):
             self._evict()
             return
-        log.warning("cannot accept a connection: %s", error)
+        if not self._paused:  # once, not at every try
+            log.warning("cannot accept a connection: %s", error)
+        self._paused = True
         self.loop.remove_reader(listener)
         self.loop.call_later(_ACCEPT_PAUSE_SECONDS, self._resume, listener)
 
@@ -120,10 +128,50 @@ class Connections:
             self.loop.add_reader(listener, self._accept, listener)
 
 
+class _Crowd:
+    """Connections by source, each source's in order of arrival."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sources: dict[str, dict[Connection, None]] = {}
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter([connection for connections in self._sources.values() for connection in connections])
+
+    def add(self, connection: Connection) -> None:
+        self.size += 1
+        self._sources.setdefault(connection.peer, {})[connection] = None
+
+    def remove(self, connection: Connection) -> bool:
+        """Tell whether it was there."""
+        mine = self._sources.get(connection.peer, {})
+        if connection not in mine:
+            return False
+        self.size -= 1
+        del mine[connection]
+        if not mine:
+            del self._sources[connection.peer]
+        return True
+
+    def most(self) -> int:
+        """Return how many the busiest source has."""
+        return max(map(len, self._sources.values()), default=0)
+
+    def oldest_of_the_busiest(self) -> Connection:
+        busiest = max(self._sources.values(), key=len)
+        return next(iter(busiest))
+
+
+def _somebody_comes(listener: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Connection:
     """One caller's connection: reads until told to stop, writes once, ends."""
 
-    __slots__ = ("_all", "_discarded", "_left", "_reading", "_receive", "_sock", "_timer", "peer")
+    __slots__ = ("_all", "_discarded", "_left", "_on_open", "_reading", "_receive", "_sock", "_timer", "peer")
 
     def __init__(self, connections: Connections, sock: socket.socket, peer: str) -> None:
         self.peer = peer
@@ -131,7 +179,8 @@ class Connection:
         self._all = connections
         self._sock = sock
         self._timer: asyncio.TimerHandle | None = None
-        self._receive: Callable[[bytes], None]
+        self._on_open: Callable[[Connection], Callable[[bytes], None]]
+        self._receive: Callable[[bytes], None] | None = None
         self._reading = False
         self._discarded = -1  # nothing is discarded yet
         self._left: Callable[[], None] = _nothing
@@ -141,9 +190,9 @@ class Connection:
         """Our own address on which the caller reached us."""
         return str(self._sock.getsockname()[0])
 
-    def start(self, receive: Callable[[bytes], None]) -> None:
-        """Begin to read; `receive` gets the bytes as they come."""
-        self._receive = receive
+    def start(self, on_open: Callable[[Connection], Callable[[bytes], None]]) -> None:
+        """Begin to read; `on_open` says who receives the bytes, and is asked when there are any."""
+        self._on_open = on_open
         self._timer = self._all.loop.call_later(self._all.bounds.header_timeout, self._too_slow)
         self._read()
         # The request is mostly here already, and most connections end in the line above.
@@ -197,6 +246,8 @@ class Connection:
         if not data:
             self.close()
         elif self._discarded < 0:
+            if self._receive is None:
+                self._receive = self._on_open(self)
             self._receive(data)
         else:
             self._discarded += len(data)

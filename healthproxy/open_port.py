@@ -41,6 +41,8 @@ MAX_TARGET = 8 * 1024
 _KUBELET = re.compile(r"kube-probe/[0-9]{1,4}\.[0-9]{1,4}\+?")
 _CLEAN = re.compile(r"[\x20-\x7e]{1,256}")
 _SOME_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} /")
+_HEAD_END = b"\r\n\r\n"
+_OTHER_PROTOCOL = re.compile(rb"[^\r]* (?!HTTP/)[A-Z]+/1\.[01]\r\n")
 _STATUS = {
     Reason.OK: 200,
     Reason.STATUS: 503,
@@ -98,22 +100,26 @@ class OpenPort:
 class _Request:
     """One request on its way from bytes to an answer."""
 
-    __slots__ = ("_connection", "_head_only", "_parser", "_port", "_received", "_start")
+    __slots__ = ("_connection", "_head", "_head_only", "_parser", "_port", "_received")
 
     def __init__(self, port: OpenPort, connection: Connection, parser: HttpRequestParser) -> None:
         self._port = port
         self._connection = connection
         self._parser = parser
         self._received = 0
-        self._start = b""
+        self._head = bytearray()
         self._head_only = False
 
     def receive(self, data: bytes) -> None:
-        """Take bytes of the request until it is whole."""
+        """Take bytes of the request until its head is whole; what stands behind that is not ours to judge."""
         self._received += len(data)
-        self._start = self._start or data[:40]
+        fed = len(self._head)
+        self._head += data if fed else data.lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines may come first
+        end = self._head.find(_HEAD_END, max(fed - 3, 0))
         try:
-            messages, _, _ = self._parser.feed_data(data)
+            messages, _, _ = self._parser.feed_data(
+                bytes(self._head[fed:] if end < 0 else self._head[fed : end + len(_HEAD_END)])
+            )
         except Exception as error:  # noqa: BLE001 - whatever the parser says, the caller wrote it
             self._malformed(error)
             return
@@ -123,6 +129,8 @@ class _Request:
             except Exception:
                 log.exception("cannot serve a request")
                 self._finish(500, b"healthproxy failed; its log says why\n")
+        elif end >= 0:
+            self._refuse("malformed", 400, "malformed request")
         elif self._received >= MAX_REQUEST:
             self._refuse("too_large", 431, "headers too large")
 
@@ -131,10 +139,12 @@ class _Request:
         peer, own_health = self._connection.peer, request.path in OWN_HEALTH
         if not self._port.allows(peer) and not (own_health and kubelet.is_loopback(peer)):
             self._refuse("source", 403, "source address not allowed")
-        elif request.version not in ((1, 0), (1, 1)):
+        elif request.version not in ((1, 0), (1, 1)) or _OTHER_PROTOCOL.match(self._head):  # the parser knows RTSP, too
             self._refuse("malformed", 400, "not HTTP/1.0 or 1.1")
         elif request.method not in ("GET", "HEAD"):
             self._refuse("method", 405, "only GET and HEAD")
+        elif "Transfer-Encoding" in request.headers and not request.chunked:  # RFC 9112, 6.3: a body without an end
+            self._refuse("malformed", 400, "malformed request")
         elif request.chunked or request.headers.get("Content-Length", "").strip("0"):
             self._refuse("body", 413, "a probe has no body")
         elif own_health:
@@ -153,7 +163,7 @@ class _Request:
     def _ask(self, gate: Gate, caller: Caller) -> None:
         answer = self._answer_exposed if gate.probe.expose_body else self._answer
         self._connection.heard(functools.partial(gate.leave, caller, answer))
-        del self._parser  # with the caller's headers in it, it would wait for the answer, too
+        del self._parser, self._head  # with the caller's headers in them, they would wait for the answer, too
         if caller.headers:
             self._connection.watch()
         if not gate.ask(caller, answer):
@@ -179,7 +189,7 @@ class _Request:
             self._finish(outcome.code, outcome.body, outcome.content_type if clean else "application/octet-stream")
 
     def _malformed(self, error: Exception) -> None:
-        if isinstance(error, BadHttpMethod) and _SOME_METHOD.match(self._start):
+        if isinstance(error, BadHttpMethod) and _SOME_METHOD.match(self._head):
             self._refuse("method", 405, "only GET and HEAD")
         else:
             self._refuse("malformed", 400, "malformed request")

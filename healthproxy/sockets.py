@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from healthproxy.problems import StartError
 from healthproxy.values import Address
 
-BACKLOG = 128
-"""Callers whom the kernel keeps waiting for us per listening socket."""
+BACKLOG = 4096
+"""Callers whom the kernel keeps waiting for us per listening socket, at most net.core.somaxconn; one more waits for a second."""
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 

@@ -14,6 +14,7 @@ need ip iproute2
 need unshare util-linux
 need prometheus prometheus
 need redis-server redis-server
+need wrk wrk
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -1,0 +1,123 @@
+"""Attacks by load: as many requests as the machine can send, right and wrong ones, at both ports.
+
+Each storm is stood once by a real process in front of a real nginx, and then held against each promise. Promise 4 throughout:
+inside `minInterval` callers share the last outcome, and no caller can hurt the app, the pod or the next caller.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from .load import (
+    ATTACKER,
+    CROWD,
+    ELSEWHERE,
+    GROWTH_MIB,
+    IN_TIME_SECONDS,
+    PEAK_MIB,
+    SCRAPER,
+    Attack,
+    Siege,
+    attacker,
+    besieged,
+    wrk,
+)
+
+pytestmark = pytest.mark.siege
+
+MIN_INTERVAL_SECONDS = 0.1
+"""The default, which every storm here meets."""
+ADMIN_FILES = 40
+"""Files that attackers of the admin port may cost: its 16 connections, and as many that are being closed or accepted."""
+A_STORM = 2000
+"""Requests that a storm of five seconds must have had at least, to be called one; the slowest here has ten times as many."""
+
+SHARED = "inside minInterval callers share the last outcome"
+NEXT_CALLER = "no caller can hurt the next caller"
+NOTHING_ELSE = "nothing else gets in (promise 3)"
+ADMIN = "connections of the admin port are bounded"
+
+KEYS = ("/healthy", "/healthy/deep", "/healthy?full=1")
+SEVERAL_KEYS = {
+    "HEALTHPROXY_PROBES": json.dumps({key: {"httpGet": {"path": key, "port": 8080}} for key in KEYS}).replace("8080", "{app}")
+}
+FORWARDING = {
+    "HEALTHPROXY_PROBES": json.dumps(
+        {"/healthy": {"httpGet": {"path": "/healthy", "port": 8080}, "forwardHeaders": ["X-Tenant"]}}
+    ).replace("8080", "{app}")
+}
+OWN_HEADER = ("--header", "X-Tenant: kubelet")
+
+ATTACKS = [
+    Attack("storm on 100 connections", SHARED, (wrk(100),)),
+    Attack("storm on 1000 connections", SHARED, (wrk(1000),)),
+    Attack("storm from 500 addresses", SHARED, (attacker("storm", "--number", "500", "--source", CROWD),)),
+    Attack("storm on three probes at once", SHARED, tuple([wrk(50, key) for key in KEYS]), environment=SEVERAL_KEYS),
+    Attack("storm on a slow app, 100 connections", SHARED, (wrk(100),), slow=True),
+    Attack("storm on a slow app, 1000 connections", NEXT_CALLER, (wrk(1000),), slow=True),
+    Attack("storm for what is no probe", NOTHING_ELSE, (wrk(100, "/nothing"),)),
+    Attack(
+        "storm with ever new forwarded headers",
+        NEXT_CALLER,
+        (attacker("storm", "--number", "200", "--header", "X-Tenant"),),
+        environment=FORWARDING,
+        probe=OWN_HEADER,
+    ),
+    Attack("storm on /metrics", NEXT_CALLER, (wrk(14, "/metrics", port="admin"),)),
+    Attack("5000 callers at the admin port send nothing", ADMIN, (attacker("silent", "--once", port="admin"),), silent=True),
+    Attack("5000 callers at the admin port send nothing and come again", ADMIN, (attacker("silent", port="admin"),)),
+]
+
+
+@pytest.fixture(scope="module", params=ATTACKS, ids=[attack.name for attack in ATTACKS])
+def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    """A storm that is just over."""
+    with besieged(request.param, tmp_path_factory.mktemp("app")) as over:
+        yield over
+
+
+def test_afterwards_all_is_as_it_was(siege: Siege) -> None:
+    now = siege.recovered()
+    assert now.rss_mib < siege.figures.before.rss_mib + GROWTH_MIB
+    outcome = siege.sidecar.ask()
+    assert (outcome.code, outcome.duration < IN_TIME_SECONDS) == (200, True)
+
+
+def test_the_app_is_asked_no_oftener_than_min_interval_allows(siege: Siege) -> None:
+    allowed = siege.figures.seconds / MIN_INTERVAL_SECONDS + 1  # the probe before the storm
+    assert all(number <= allowed + 1 for number in siege.asked.values()), siege.asked
+
+
+def test_the_app_is_asked_for_configured_probes_only(siege: Siege) -> None:
+    assert siege.asked.keys() <= set(KEYS)
+
+
+def test_a_kubelet_with_an_address_of_its_own_has_every_answer_in_time(siege: Siege) -> None:
+    assert siege.figures.wrong(ELSEWHERE) == []
+
+
+def test_a_kubelet_at_the_attackers_address_has_every_answer_in_time(siege: Siege) -> None:
+    assert siege.figures.wrong(ATTACKER) == []
+
+
+def test_metrics_are_answered_meanwhile(siege: Siege) -> None:
+    assert siege.figures.wrong(SCRAPER) == []
+
+
+def test_memory_stays_within_64_mib(siege: Siege) -> None:
+    assert siege.figures.during.peak_mib < PEAK_MIB
+
+
+def test_files_stay_bounded(siege: Siege) -> None:
+    limit = ADMIN_FILES if siege.attack.promise == ADMIN else 256 + ADMIN_FILES
+    assert siege.figures.during.files < siege.figures.before.files + limit
+
+
+def test_the_storm_was_one(siege: Siege) -> None:
+    if "storm" in siege.attack.name and not siege.attack.slow:
+        storms = [re.search(r"(\d+) requests in|\"opened\": (\d+)", said) for said in siege.figures.attackers]
+        assert all(found and int(found[1] or found[2]) > A_STORM for found in storms), siege.figures.attackers
