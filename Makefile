@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help setup demo fmt lint types layers check test test-all fuzz siege e2e e2e-install bench build lock clean
+.PHONY: help setup demo fmt lint types layers check test test-all fuzz siege e2e e2e-install bench bench-quick bench-install build lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,9 +58,15 @@ e2e-install: setup
 	sh tests/e2e/install.sh
 	$(PIP) install --require-hashes --requirement requirements-e2e.txt
 
-bench: setup ## what a probe costs, beside a plain aiohttp forwarder, and what a hundred of all kinds cost beside one
-	$(BIN)/python bench/engine.py
-	$(BIN)/python bench/kinds.py
+bench: bench-install ## what it costs beside nginx, Envoy, Go and exec curl, written to docs/BENCHMARKS.md; eight minutes
+	$(BIN)/python bench/costs.py --page docs/BENCHMARKS.md
+
+bench-quick: bench-install ## a small part of that, printed only
+	$(BIN)/python bench/costs.py --quick
+
+bench-install: setup
+	sh bench/install.sh
+	-$(PIP) install --require-hashes --requirement requirements-bench.txt
 
 build: setup ## the wheel, and a try of it in an empty environment
 	sh tests/wheel.sh $(BIN)/python
@@ -69,6 +75,7 @@ lock: ## choose the versions of all dependencies anew
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements.txt pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements-dev.txt requirements-dev.in
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements-e2e.txt requirements-e2e.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements-bench.txt requirements-bench.in
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .venv-* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

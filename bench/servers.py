@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +33,19 @@ http {{
     server {{
         listen 127.0.0.1:{http}; listen 127.0.0.1:{https} ssl; listen unix:{dir}/web.sock;
         location /healthy {{ default_type text/plain; return 200 'ok'; }}
+        location /count {{ stub_status; }}
     }}
 }}
 """
 BARE_APP = """
 import asyncio, ssl, sys
 class App(asyncio.Protocol):
+    count = 0
     def connection_made(self, transport): self.transport = transport
     def data_received(self, data):
-        self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
+        App.count += 1
+        body = b" 0 0 %d " % App.count if b"/count" in data else b"ok"
+        self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n%b" % (len(body), body))
         self.transport.close()
 async def main(directory, http, https):
     loop, tls = asyncio.get_running_loop(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -59,6 +65,13 @@ class Web:
     http: int
     https: int
     unix: str
+
+    def asked(self) -> int:
+        """Return how many requests it has had, this one included."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/count", timeout=5) as answer:
+            found = re.search(rb" \d+ \d+ (\d+) ", answer.read())
+        assert found is not None
+        return int(found[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +147,43 @@ def probe(port: int, key: str = "/healthy") -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process's threads, to the nanosecond."""
-    times = [path.read_text().split()[0] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-    return sum(map(int, times)) / 1e9
+    """Return the CPU time of a process and its children, to the nanosecond."""
+    return sum(int(path.read_text().split()[0]) for path in _threads(pid, "schedstat")) / 1e9
+
+
+def wake_ups(pid: int) -> int:
+    """Return how often a process or its children have been switched to another, by its own will or not."""
+    return sum(
+        int(number) for path in _threads(pid, "status") for number in re.findall(r"ctxt_switches:\t(\d+)", path.read_text())
+    )
 
 
 def memory(pid: int) -> Memory:
-    """Return the memory a process holds."""
-    lines = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]]
-    size = {fields[0]: int(fields[1]) * 1024 / 1e6 for fields in lines}
-    return Memory(size["Rss:"], size["Pss:"], size["Private_Clean:"] + size["Private_Dirty:"])
+    """Return the memory a process and its children hold; in `rss` what they share is counted for each of them."""
+    size: Counter[str] = Counter()
+    for member in _family(pid):
+        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()[1:]:
+            name, value, _ = line.split()
+            size[name] += int(value) * 1024
+    return Memory(*(part / 1e6 for part in (size["Rss:"], size["Pss:"], size["Private_Clean:"] + size["Private_Dirty:"])))
+
+
+def _threads(pid: int, file: str) -> list[Path]:
+    return [path for member in _family(pid) for path in Path(f"/proc/{member}/task").glob(f"*/{file}")]
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    parents = {int(path.parent.name): _parent(path) for path in Path("/proc").glob("[0-9]*/stat")}
+    return [pid, *(child for child, parent in parents.items() if parent == pid)]
+
+
+def _parent(stat: Path) -> int:
+    """Return the parent of a process that may have ended a moment ago."""
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def free_port() -> int:
