@@ -55,7 +55,7 @@ e2e: setup e2e-install ## the tests with a real nginx, Redis, gRPC server, Prome
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -m e2e
 
 e2e-install: setup
-	sh tests/e2e/install.sh
+	sh .ci/install.sh nginx:nginx-light ip:iproute2 unshare:util-linux prometheus:prometheus redis-server:redis-server wrk:wrk
 	$(PIP) install --require-hashes --requirement requirements-e2e.txt
 
 bench: bench-install ## what it costs beside nginx, Envoy, Go and exec curl, written to docs/BENCHMARKS.md; eight minutes
@@ -65,7 +65,7 @@ bench-quick: bench-install ## a small part of that, printed only
 	$(BIN)/python bench/costs.py --quick
 
 bench-install: setup
-	sh bench/install.sh
+	sh .ci/install.sh nginx:nginx-light wrk:wrk curl:curl
 	-$(PIP) install --require-hashes --requirement requirements-bench.txt
 
 build: setup ## the wheel, and a try of it in an empty environment

@@ -1,25 +1,17 @@
 #!/bin/sh
-# Installs from Debian what the end-to-end tests need, when run as root; else says what is missing. Starts no service.
+# Installs from Debian the programs named as PROGRAM:PACKAGE, when run as root; else says what is missing. Starts no service.
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin"
 missing=""
-
-need() { # PROGRAM PACKAGE
-    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
-}
-
-need nginx nginx-light
-need ip iproute2
-need unshare util-linux
-need prometheus prometheus
-need redis-server redis-server
-need wrk wrk
+for wanted in "$@"; do
+    command -v "${wanted%%:*}" >/dev/null 2>&1 || missing="$missing ${wanted#*:}"
+done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     for package in $missing; do
-        echo "not installed, for that takes root and apt-get: $package; the tests that need it are skipped"
+        echo "not installed, for that takes root and apt-get: $package; what needs it is left out"
     done
     exit 0
 fi
