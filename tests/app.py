@@ -19,6 +19,7 @@ import struct
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -147,6 +148,17 @@ def closed_port(host: str = "127.0.0.1") -> Iterator[int]:
     """Give a port that refuses connections; it is bound, so that nobody else comes to listen on it."""
     with _bound(host, 0) as sock:
         yield sock.getsockname()[1]
+
+
+def without_app(port: Callable[[], AbstractContextManager[int]]) -> Callable[[], AbstractAsyncContextManager[int]]:
+    """Make, for a table's row, a port behind which no app of ours answers."""
+
+    @contextlib.asynccontextmanager
+    async def place() -> AsyncIterator[int]:
+        with port() as number:
+            yield number
+
+    return place
 
 
 @contextlib.contextmanager

@@ -100,17 +100,6 @@ def on(
     return place
 
 
-def without_app(port: Callable[[], AbstractContextManager[int]]) -> Place:
-    """Have a port behind which no app of ours answers."""
-
-    @asynccontextmanager
-    async def place() -> AsyncIterator[Where]:
-        with port() as number:
-            yield number
-
-    return place
-
-
 def at_file(make: Callable[[str], AbstractContextManager[object]]) -> Place:
     """Have something at a path."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +38,7 @@ from tests.app import (
     trusted,
     unknown_ca,
     weak_key,
+    without_app,
     wrong_name,
 )
 
@@ -148,17 +149,6 @@ def on(
     async def place() -> AsyncIterator[int]:
         async with serving(behaviour, host=host, tls=tls() if tls else None, at_once=at_once) as app:
             yield app.port
-
-    return place
-
-
-def without_app(port: Callable[[], AbstractContextManager[int]]) -> Place:
-    """Have a port behind which no app answers."""
-
-    @asynccontextmanager
-    async def place() -> AsyncIterator[int]:
-        with port() as number:
-            yield number
 
     return place
 

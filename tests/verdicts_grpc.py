@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.app import in_turn
+from tests.app import in_turn, without_app
 from tests.grpc_app import (
     ACK,
     ANY_STREAM,
@@ -59,7 +59,6 @@ from tests.verdict_row import (
     UNARY,
     Row,
     on,
-    without_app,
 )
 
 

@@ -28,6 +28,7 @@ from tests.app import (
     raw,
     trusted,
     unknown_ca,
+    without_app,
     wrong_name,
 )
 from tests.grpc_app import GREETING, PING, SERVES, call, data, frame, going_away, head, offering, real_server
@@ -47,7 +48,6 @@ from tests.verdict_row import (
     Row,
     at_file,
     on,
-    without_app,
 )
 from tests.verdicts_grpc import rows as answers
 

@@ -6,6 +6,7 @@ neither the sidecar nor a test.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import signal
@@ -48,7 +49,7 @@ def any_free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class RealApp:
+class RealApp(abc.ABC):
     """A server that can be started again and again; `command` keeps it in the foreground."""
 
     def __init__(self, command: Sequence[str], directory: Path, place: Place) -> None:
@@ -81,7 +82,7 @@ class RealApp:
         self.has_started(self._process.stdin, Lines(self._process.stdout))
         eventually(self._state, lambda state: state == "listens")
 
-    def has_started(self, stdin: IO[str], stdout: Lines) -> None:
+    def has_started(self, stdin: IO[str], stdout: Lines) -> None:  # noqa: B027 - most have no use for them
         """Take the pipes of a new process; for those who use them."""
 
     def send(self, number: signal.Signals) -> None:
@@ -111,11 +112,10 @@ class RealApp:
         if self._process is None:
             self.restart()
         self.send(signal.SIGCONT)
-        self.send(signal.SIGCONT)
 
+    @abc.abstractmethod
     def requests(self) -> int:
         """Count what it has been asked, from a beginning of its own choice; Redis counts connections."""
-        raise NotImplementedError
 
     def _state(self) -> str:
         """Return `listens`, or what it complains of."""

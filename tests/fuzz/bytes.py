@@ -25,15 +25,11 @@ _VALID = [
     get(b"/-/ready"),
     b"GET /healthy HTTP/1.0\r\n\r\n",
 ]
+_SEPARATORS = [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b"\t"]
 _TABLES = (test_framing, test_headers, test_methods, test_targets)
 _HOSTILE = [attack.sent for table in _TABLES for attack in table.ATTACKS if len(attack.sent) <= _LONG]
 _REQUEST_TOKENS = [
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b"\r\n\r\n",
-    b" ",
-    b"\t",
+    *_SEPARATORS,
     b"\x0b",
     b"\x0c",
     b"\x00",
@@ -102,12 +98,7 @@ _HTTP_ANSWERS = [
     ],
 ]
 _ANSWER_TOKENS = [
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b"\r\n\r\n",
-    b" ",
-    b"\t",
+    *_SEPARATORS,
     b"\x00",
     b"\x0b",
     b"\x7f",

@@ -8,24 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from .load import (
-    ATTACKER,
-    CROWD,
-    ELSEWHERE,
-    GROWTH_MIB,
-    IN_TIME_SECONDS,
-    PEAK_MIB,
-    SCRAPER,
-    Attack,
-    Siege,
-    attacker,
-    besieged,
-    wrk,
-)
+from .load import CROWD, Attack, Siege, attacker, wrk
+from .siege import Promises
 
 pytestmark = pytest.mark.siege
 
@@ -73,51 +60,22 @@ ATTACKS = [
 ]
 
 
-@pytest.fixture(scope="module", params=ATTACKS, ids=[attack.name for attack in ATTACKS])
-def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
-    """A storm that is just over."""
-    with besieged(request.param, tmp_path_factory.mktemp("app")) as over:
-        yield over
+@pytest.mark.parametrize("siege", ATTACKS, ids=[attack.name for attack in ATTACKS], indirect=True, scope="module")
+class TestLoad(Promises):
+    """What storms may do."""
 
+    def test_the_app_is_asked_no_oftener_than_min_interval_allows(self, siege: Siege) -> None:
+        allowed = siege.figures.seconds / MIN_INTERVAL_SECONDS + 1  # the probe before the storm
+        assert all(number <= allowed + 1 for number in siege.asked.values()), siege.asked
 
-def test_afterwards_all_is_as_it_was(siege: Siege) -> None:
-    now = siege.recovered()
-    assert now.rss_mib < siege.figures.before.rss_mib + GROWTH_MIB
-    outcome = siege.sidecar.ask()
-    assert (outcome.code, outcome.duration < IN_TIME_SECONDS) == (200, True)
+    def test_the_app_is_asked_for_configured_probes_only(self, siege: Siege) -> None:
+        assert siege.asked.keys() <= set(KEYS)
 
+    def test_files_stay_bounded(self, siege: Siege) -> None:
+        limit = ADMIN_FILES if siege.attack.promise == ADMIN else 256 + ADMIN_FILES
+        assert siege.figures.during.files < siege.figures.before.files + limit
 
-def test_the_app_is_asked_no_oftener_than_min_interval_allows(siege: Siege) -> None:
-    allowed = siege.figures.seconds / MIN_INTERVAL_SECONDS + 1  # the probe before the storm
-    assert all(number <= allowed + 1 for number in siege.asked.values()), siege.asked
-
-
-def test_the_app_is_asked_for_configured_probes_only(siege: Siege) -> None:
-    assert siege.asked.keys() <= set(KEYS)
-
-
-def test_a_kubelet_with_an_address_of_its_own_has_every_answer_in_time(siege: Siege) -> None:
-    assert siege.figures.wrong(ELSEWHERE) == []
-
-
-def test_a_kubelet_at_the_attackers_address_has_every_answer_in_time(siege: Siege) -> None:
-    assert siege.figures.wrong(ATTACKER) == []
-
-
-def test_metrics_are_answered_meanwhile(siege: Siege) -> None:
-    assert siege.figures.wrong(SCRAPER) == []
-
-
-def test_memory_stays_within_64_mib(siege: Siege) -> None:
-    assert siege.figures.during.peak_mib < PEAK_MIB
-
-
-def test_files_stay_bounded(siege: Siege) -> None:
-    limit = ADMIN_FILES if siege.attack.promise == ADMIN else 256 + ADMIN_FILES
-    assert siege.figures.during.files < siege.figures.before.files + limit
-
-
-def test_the_storm_was_one(siege: Siege) -> None:
-    if "storm" in siege.attack.name and not siege.attack.slow:
-        storms = [re.search(r"(\d+) requests in|\"opened\": (\d+)", said) for said in siege.figures.attackers]
-        assert all(found and int(found[1] or found[2]) > A_STORM for found in storms), siege.figures.attackers
+    def test_the_storm_was_one(self, siege: Siege) -> None:
+        if "storm" in siege.attack.name and not siege.attack.slow:
+            storms = [re.search(r"(\d+) requests in|\"opened\": (\d+)", said) for said in siege.figures.attackers]
+            assert all(found and int(found[1] or found[2]) > A_STORM for found in storms), siege.figures.attackers

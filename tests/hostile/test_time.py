@@ -7,24 +7,10 @@ loses his place to one who does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from .load import (
-    ATTACKER,
-    CROWD,
-    ELSEWHERE,
-    GROWTH_MIB,
-    IN_TIME_SECONDS,
-    PEAK_MIB,
-    QUIET_CPU,
-    SCRAPER,
-    Attack,
-    Siege,
-    attacker,
-    besieged,
-)
+from .load import CROWD, QUIET_CPU, Attack, Siege, attacker
+from .siege import Promises
 
 pytestmark = pytest.mark.siege
 
@@ -65,36 +51,10 @@ ATTACKS = [
 ]
 
 
-@pytest.fixture(scope="module", params=ATTACKS, ids=[attack.name for attack in ATTACKS])
-def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
-    """An attack that is just over."""
-    with besieged(request.param, tmp_path_factory.mktemp("app")) as over:
-        yield over
+@pytest.mark.parametrize("siege", ATTACKS, ids=[attack.name for attack in ATTACKS], indirect=True, scope="module")
+class TestTime(Promises):
+    """What callers by the thousand may do with their connections."""
 
-
-def test_afterwards_all_is_as_it_was(siege: Siege) -> None:
-    now = siege.recovered()
-    assert now.rss_mib < siege.figures.before.rss_mib + GROWTH_MIB
-    outcome = siege.sidecar.ask()
-    assert (outcome.code, outcome.duration < IN_TIME_SECONDS) == (200, True)
-
-
-def test_a_kubelet_with_an_address_of_its_own_has_every_answer_in_time(siege: Siege) -> None:
-    assert siege.figures.wrong(ELSEWHERE) == []
-
-
-def test_a_kubelet_at_the_attackers_address_has_every_answer_in_time(siege: Siege) -> None:
-    assert siege.figures.wrong(ATTACKER) == []
-
-
-def test_metrics_are_answered_meanwhile(siege: Siege) -> None:
-    assert siege.figures.wrong(SCRAPER) == []
-
-
-def test_memory_stays_within_64_mib(siege: Siege) -> None:
-    assert siege.figures.during.peak_mib < PEAK_MIB
-
-
-def test_nobody_works_while_nothing_is_said(siege: Siege) -> None:
-    if siege.attack.silent:
-        assert siege.figures.cpu < QUIET_CPU
+    def test_nobody_works_while_nothing_is_said(self, siege: Siege) -> None:
+        if siege.attack.silent:
+            assert siege.figures.cpu < QUIET_CPU

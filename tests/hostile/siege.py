@@ -1,0 +1,27 @@
+"""What every attack by thousands of callers is held against; the attacks are in `test_time.py` and `test_load.py`."""
+
+from __future__ import annotations
+
+from .load import ATTACKER, ELSEWHERE, GROWTH_MIB, IN_TIME_SECONDS, PEAK_MIB, SCRAPER, Siege
+
+
+class Promises:
+    """Promise 4 after an attack, by what its witnesses saw."""
+
+    def test_afterwards_all_is_as_it_was(self, siege: Siege) -> None:
+        now = siege.recovered()
+        assert now.rss_mib < siege.figures.before.rss_mib + GROWTH_MIB
+        outcome = siege.sidecar.ask()
+        assert (outcome.code, outcome.duration < IN_TIME_SECONDS) == (200, True)
+
+    def test_a_kubelet_with_an_address_of_its_own_has_every_answer_in_time(self, siege: Siege) -> None:
+        assert siege.figures.wrong(ELSEWHERE) == []
+
+    def test_a_kubelet_at_the_attackers_address_has_every_answer_in_time(self, siege: Siege) -> None:
+        assert siege.figures.wrong(ATTACKER) == []
+
+    def test_metrics_are_answered_meanwhile(self, siege: Siege) -> None:
+        assert siege.figures.wrong(SCRAPER) == []
+
+    def test_memory_stays_within_64_mib(self, siege: Siege) -> None:
+        assert siege.figures.during.peak_mib < PEAK_MIB
