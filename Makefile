@@ -55,7 +55,8 @@ e2e: setup e2e-install ## the tests with a real nginx, Redis, gRPC server, Prome
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -m e2e
 
 e2e-install: setup
-	sh .ci/install.sh nginx:nginx-light ip:iproute2 unshare:util-linux prometheus:prometheus redis-server:redis-server wrk:wrk
+	sh .ci/install.sh nginx:nginx-light ip:iproute2 iptables:iptables unshare:util-linux prometheus:prometheus redis-server:redis-server wrk:wrk \
+	    podman:podman buildah:buildah runc:runc catatonit:catatonit mmdebstrap:mmdebstrap busybox:busybox-static chromium:chromium
 	$(PIP) install --require-hashes --requirement requirements-e2e.txt
 
 bench: bench-install ## what it costs beside nginx, Envoy, Go and exec curl, written to docs/BENCHMARKS.md; eight minutes

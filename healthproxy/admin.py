@@ -1,37 +1,103 @@
-"""The admin port: metrics and own health, on plain `aiohttp.web`. Never needs to be exempt from a mesh; never asks the app.
+"""The admin port: request → page. Metrics and own health; never needs to be exempt from a mesh, never asks the app.
 
-Knows nothing of its connections; they are bounded in `admin_connections.py`.
+Served by the open port's kind of connections, with bounds of its own.
 """
 
 from __future__ import annotations
 
-from aiohttp import web
-from aiohttp.typedefs import Middleware
-from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from healthproxy import __version__
+from healthproxy.connections import Bounds, Connection, Connections
+from healthproxy.http1 import FAILED, TEXT, Refusal, Request, RequestReader, response
 
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 16
+"""A Prometheus or two, a person, and room."""
+READ_SECONDS = 10.0
+"""How long a caller may take to read a page."""
 INDEX = f"""healthproxy {__version__}
 
 /metrics  what Prometheus scrapes
 /livez    healthproxy's own health
 /readyz   the same; the app's health is answered on the open port
 """
+_UNKNOWN_PATH = Refusal("unknown_path", 404, "no such page")
 
 
-def make_admin_app(registry: CollectorRegistry, middleware: Middleware) -> web.Application:
-    """Build the application of the admin port; `middleware` hears of each request first."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is served."""
 
-    async def index(_: web.Request) -> web.Response:
-        return web.Response(text=INDEX)
+    body: bytes
+    content_type: str = TEXT
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Further headers."""
 
-    async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
 
-    app = web.Application(middlewares=[middleware])
-    app.router.add_get("/", index)
-    app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    app.router.add_get("/livez", healthy)
-    app.router.add_get("/readyz", healthy)
-    return app
+Pages = Mapping[str, Callable[[Request], Page]]
+"""By path; each is asked anew for each request."""
+
+
+def make_pages(registry: CollectorRegistry) -> Pages:
+    """Return every page of the admin port."""
+    return {
+        "/": lambda _: Page(INDEX.encode()),
+        "/metrics": functools.partial(_metrics, make_wsgi_app(registry)),
+        "/livez": lambda _: Page(b"ok\n"),
+        "/readyz": lambda _: Page(b"ok\n"),
+    }
+
+
+def admin_connections(pages: Pages, header_timeout: float) -> Connections:
+    """Return the connections on which the pages are served; `header_timeout`: seconds in which a request must have arrived."""
+    bounds = Bounds(MAX_CONNECTIONS, header_timeout, READ_SECONDS)
+    return Connections(bounds, lambda connection: functools.partial(_receive, pages, connection, RequestReader()), lambda _: None)
+
+
+def _receive(pages: Pages, connection: Connection, reader: RequestReader, data: bytes) -> None:
+    request = reader.feed(data)
+    if isinstance(request, Refusal):
+        connection.refuse(request.answer())
+    elif request is not None:
+        _serve(pages, connection, request)
+
+
+def _serve(pages: Pages, connection: Connection, request: Request) -> None:
+    page = pages.get(request.target.partition("?")[0])
+    refusal = request.fault or (_UNKNOWN_PATH if page is None else None)
+    if refusal is not None or page is None:
+        connection.refuse((refusal or _UNKNOWN_PATH).answer(request.head_only))
+        return
+    connection.heard(_nothing)
+    try:
+        said = page(request)
+        answer = response(200, said.body, said.content_type, head_only=request.head_only, more=said.more)
+    except Exception:
+        log.exception("cannot serve a page of the admin port")
+        answer = response(500, FAILED, head_only=request.head_only)
+    connection.finish(answer)
+
+
+def _metrics(app: Callable[..., list[bytes]], request: Request) -> Page:
+    """Have prometheus-client choose format, compression and, by `name[]`, which metrics."""
+    headers: dict[str, str] = {}
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/metrics",
+        "QUERY_STRING": request.target.partition("?")[2],
+        "HTTP_ACCEPT": ",".join(request.headers.getall("Accept", ())),
+        "HTTP_ACCEPT_ENCODING": ",".join(request.headers.getall("Accept-Encoding", ())),
+    }
+    body = b"".join(app(environ, lambda _status, fields: headers.update(fields)))
+    return Page(body, headers.pop("Content-Type"), headers)
+
+
+def _nothing() -> None:
+    """Miss no caller who leaves."""

@@ -46,8 +46,6 @@ def _run_serve(arguments: list[str], environment: dict[str, str]) -> int:
     config = parse_serve(arguments, environment)
     if isinstance(config, int):
         return config
-    # aiohttp reads the machine's certificate authorities when it is imported, which we never use: 2 MB and a sixth of the start.
-    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
     from healthproxy.logs import set_up_logs
     from healthproxy.problems import StartError
     from healthproxy.server import serve

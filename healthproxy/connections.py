@@ -1,4 +1,4 @@
-"""Connections of the open port: accepted, bounded in number, size and time, closed.
+"""Connections of a port: accepted, bounded in number, size and time, closed.
 
 Bytes in, bytes out, on bare sockets: the event loop's own transports take eleven turns of the loop for a probe, these four
 (decision record 0005). Knows nothing of HTTP or of probes.
@@ -7,11 +7,12 @@ Bytes in, bytes out, on bare sockets: the event loop's own transports take eleve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,12 @@ class Bounds:
     max_connections: int
     header_timeout: float
     """Seconds in which a whole request must have arrived."""
+    read_seconds: float = 0.0
+    """Seconds that a caller may take to read an answer; with 0 it must fit into the socket's buffer, as one of 10 KiB does."""
 
 
 class Connections:
-    """All connections of the open port and its listening sockets."""
+    """All connections of a port and its listening sockets."""
 
     def __init__(
         self,
@@ -58,10 +61,18 @@ class Connections:
         """Count the open connections."""
         return self._silent.size + self._waiting.size
 
-    def listen(self, listener: socket.socket) -> None:
-        """Accept callers from a bound, non-blocking socket; the socket is ours from here on."""
-        self._listeners.append(listener)
-        self.loop.add_reader(listener, self._accept, listener)
+    @contextlib.contextmanager
+    def serving(self, listeners: Iterable[socket.socket]) -> Iterator[None]:
+        """Accept callers from bound, non-blocking sockets while the context lasts; at its end nobody is left."""
+        self._listeners += listeners
+        for listener in self._listeners:
+            self.loop.add_reader(listener, self._accept, listener)
+        try:
+            yield
+        finally:
+            self.stop_listening()
+            for connection in (*self._silent, *self._waiting):
+                connection.close()
 
     def stop_listening(self) -> None:
         """Accept nobody any more."""
@@ -69,11 +80,6 @@ class Connections:
             self.loop.remove_reader(listener)
             listener.close()
         self._listeners.clear()
-
-    def drop_all(self) -> None:
-        """End every connection without an answer."""
-        for connection in (*self._silent, *self._waiting):
-            connection.close()
 
     def heard(self, connection: Connection) -> None:
         """Note that it is not the caller whom this connection waits for."""
@@ -171,7 +177,7 @@ def _somebody_comes(listener: socket.socket) -> bool:
 class Connection:
     """One caller's connection: reads until told to stop, writes once, ends."""
 
-    __slots__ = ("_all", "_discarded", "_left", "_on_open", "_reading", "_receive", "_sock", "_timer", "peer")
+    __slots__ = ("_all", "_discarded", "_left", "_on_open", "_reading", "_receive", "_rest", "_sock", "_timer", "peer")
 
     def __init__(self, connections: Connections, sock: socket.socket, peer: str) -> None:
         self.peer = peer
@@ -183,6 +189,7 @@ class Connection:
         self._receive: Callable[[bytes], None] | None = None
         self._reading = False
         self._discarded = -1  # nothing is discarded yet
+        self._rest: memoryview | None = None
         self._left: Callable[[], None] = _nothing
 
     @property
@@ -255,15 +262,31 @@ class Connection:
                 self.close()
 
     def _send(self, data: bytes) -> bool:
-        """Send all of it; False where the connection has ended instead."""
+        """Send all of it; False where the connection has ended instead, or ends when the rest has been read."""
         try:
             sent = self._sock.send(data)
         except OSError:
             sent = -1
-        # An answer of 10 KiB always fits into an empty socket buffer; where it does not, the caller is not reading.
-        if sent != len(data):
+        if 0 <= sent < len(data) and self._all.bounds.read_seconds:
+            self._stop()
+            self._rest = memoryview(data)[sent:]
+            self._timer = self._all.loop.call_later(self._all.bounds.read_seconds, self.close)
+            self._all.loop.add_writer(self._sock, self._send_rest)
+        elif sent != len(data):
             self.close()
         return sent == len(data)
+
+    def _send_rest(self) -> None:
+        assert self._rest is not None
+        try:
+            self._rest = self._rest[self._sock.send(self._rest) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if not self._rest:
+            self.close()
 
     def _too_slow(self) -> None:
         if self._discarded < 0:
@@ -277,6 +300,9 @@ class Connection:
         if self._reading:
             self._reading = False
             self._all.loop.remove_reader(self._sock)
+        if self._rest is not None:
+            self._rest = None
+            self._all.loop.remove_writer(self._sock)
 
 
 def _nobody(_: bytes) -> None:

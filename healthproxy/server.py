@@ -16,11 +16,8 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from healthproxy import __version__
-from healthproxy.admin import make_admin_app
-from healthproxy.admin_connections import SILENT, AdminConnections
+from healthproxy.admin import admin_connections, make_pages
 from healthproxy.config import Config
 from healthproxy.connections import Bounds
 from healthproxy.gate import Gate
@@ -119,38 +116,19 @@ async def running(config: Config, started: float | None = None) -> AsyncIterator
     port = OpenPort(gates, bounds, config.allow_from, metrics.refused)
     for probe in config.probes:
         prepare(probe)
-    async with contextlib.AsyncExitStack() as stack:
+    admin = admin_connections(make_pages(metrics.registry), config.header_timeout)
+    with contextlib.ExitStack() as stack:
         sockets = stack.enter_context(listening("--listen", config.listen))
         admin_sockets: list[socket.socket] = []
         if config.admin_listen is not None:
             admin_sockets = stack.enter_context(listening("--admin-listen", config.admin_listen))
-            admin_connections = AdminConnections(config.header_timeout)
-            admin = make_admin_app(metrics.registry, admin_connections.middleware)
-            await stack.enter_async_context(_serving_admin(admin, admin_connections, admin_sockets))
-        for listener in sockets:
-            port.connections.listen(listener)
+        stack.enter_context(admin.serving(admin_sockets))
+        stack.enter_context(port.connections.serving(sockets))
         try:
             yield Sidecar(tuple(map(address_of, sockets)), tuple(map(address_of, admin_sockets)))
         finally:
             port.connections.stop_listening()
             await _last_answers(gates.values())
-            port.connections.drop_all()
-
-
-@contextlib.asynccontextmanager
-async def _serving_admin(
-    app: web.Application, connections: AdminConnections, sockets: Iterable[socket.socket]
-) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, logger=SILENT, shutdown_timeout=LAST_ANSWERS_SECONDS)
-    await runner.setup()
-    assert runner.server is not None
-    accepting = [asyncio.create_task(connections.serve(listener, runner.server)) for listener in sockets]
-    try:
-        yield
-    finally:
-        for task in accepting:
-            task.cancel()
-        await runner.cleanup()
 
 
 async def _app_gone(probes: Iterable[Probe]) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
+import gzip
 import logging
 
 import pytest
 
-from healthproxy import admin_connections
-from healthproxy.admin_connections import MAX_CONNECTIONS
+from healthproxy.admin import MAX_CONNECTIONS
 from tests.app import serving
 from tests.sidecar import Caller, http_get, sidecar, take_apart
 
@@ -50,13 +50,38 @@ async def test_pages_of_the_admin_port(path, said):
     assert said in answer.body.decode()
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
 async def test_only_get_and_head_are_served(method):
     async with lone_sidecar() as caller:
-        request = f"{method} /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        request = f"{method} /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
         answer = take_apart(await caller.send(request.encode(), caller.admin_port))
-    assert answer.status in (400, 404, 405)
+    assert answer.status == 405
+    assert answer.headers["allow"] == "GET, HEAD"
     assert b"healthproxy_" not in answer.body
+
+
+@pytest.mark.parametrize(("target", "status"), [("/metrics/", 404), ("/healthy", 404), ("//metrics", 404), ("/metrics?a=1", 200)])
+async def test_paths_are_exact_and_a_query_is_the_pages_own(target, status):
+    async with lone_sidecar() as caller:
+        assert take_apart(await caller.send(get(target), caller.admin_port)).status == status
+
+
+async def test_a_scrape_may_be_for_some_metrics_compressed_in_either_format_or_only_asked_for_its_length():
+    async with lone_sidecar() as caller:
+        whole = take_apart(await caller.send(get("/metrics"), caller.admin_port))
+        head = take_apart(await caller.send(get("/metrics").replace(b"GET", b"HEAD"), caller.admin_port))
+        zipped = take_apart(await caller.send(get("/metrics", "Accept-Encoding: gzip"), caller.admin_port))
+        some = take_apart(await caller.send(get("/metrics?name[]=healthproxy_build_info"), caller.admin_port))
+        accept = "Accept: application/openmetrics-text; version=1.0.0"
+        other = take_apart(await caller.send(get("/metrics", accept), caller.admin_port))
+    assert whole.headers["content-type"].startswith("text/plain; version=")
+    assert head.body == b""
+    assert abs(int(head.headers["content-length"]) - len(whole.body)) < 100
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert b"healthproxy_build_info" in gzip.decompress(zipped.body)
+    assert {line.split("{")[0] for line in some.body.decode().splitlines() if line[0] != "#"} == {"healthproxy_build_info"}
+    assert other.headers["content-type"].startswith("application/openmetrics-text")
+    assert other.body.endswith(b"# EOF\n")
 
 
 async def test_a_caller_who_sends_nothing_or_half_a_request_is_closed_after_the_header_timeout():
@@ -65,17 +90,6 @@ async def test_a_caller_who_sends_nothing_or_half_a_request_is_closed_after_the_
         half[1].write(b"GET /metrics HT")
         assert await ended(silent)
         assert await ended(half)
-
-
-async def test_a_connection_may_be_kept_for_the_next_scrape_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(admin_connections, "REQUEST_SECONDS", 0.2)
-    async with lone_sidecar(header_timeout="0.05") as caller:
-        reader, writer = kept = await connect(caller)
-        for _ in range(3):
-            writer.write(get("/livez"))
-            assert b" 200 OK" in await reader.readuntil(b"ok\n")
-            await asyncio.sleep(0.05)
-        assert await ended(kept)
 
 
 async def test_silent_callers_cannot_keep_a_scrape_out():
@@ -88,9 +102,12 @@ async def test_silent_callers_cannot_keep_a_scrape_out():
             writer.close()
 
 
-@pytest.mark.parametrize("request_bytes", [b"garbage\r\n\r\n", b"\x16\x03\x01\x02\x00", get("/", "X: " + "a" * 20_000)])
-async def test_what_callers_write_is_refused_and_not_logged(caplog, request_bytes):
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [(b"garbage\r\n\r\n", 400), (b"\x16\x03\x01\x02\x00", 400), (get("/", "X: " + "a" * 20_000), 431)],
+)
+async def test_what_callers_write_is_refused_and_not_logged(caplog, request_bytes, status):
     caplog.set_level(logging.DEBUG)
     async with lone_sidecar() as caller:
-        assert take_apart(await caller.send(request_bytes, caller.admin_port)).status == 400
+        assert take_apart(await caller.send(request_bytes, caller.admin_port)).status == status
     assert [record.message for record in caplog.records if record.name != "healthproxy.history"] == []

@@ -1,6 +1,7 @@
 """Connections of the open port: bounded in number, size and time, whoever opens them."""
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
@@ -110,17 +111,17 @@ async def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector
     connections = Connections(Bounds(8, 5.0), lambda connection: connection.refuse, lambda _: None)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    connections.listen(listener)
     gc.collect()  # what other tests left
     gc.disable()
     try:
-        with socket.create_connection(listener.getsockname()):
-            while not connections:
+        with connections.serving([listener]):
+            with socket.create_connection(listener.getsockname()):
+                while not connections:
+                    await asyncio.sleep(0.001)
+            while connections:
                 await asyncio.sleep(0.001)
-        while connections:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0)
-        assert not [known for known in gc.get_objects() if isinstance(known, Connection)]
+            await asyncio.sleep(0)
+            assert not [known for known in gc.get_objects() if isinstance(known, Connection)]
     finally:
         gc.enable()
         connections.stop_listening()
@@ -199,21 +200,19 @@ async def test_without_a_file_left_the_oldest_connection_makes_room_and_the_next
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     address = listener.getsockname()
-    connections.listen(listener)
-    silent = [socket.create_connection(address) for _ in range(5)]
-    while len(connections) < 5:
-        await asyncio.sleep(0.001)
-    last = socket.create_connection(address)
-    last.sendall(b"hello")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1 - 1, hard))
-    async with asyncio.timeout(2):
-        while not served:
+    with connections.serving([listener]):
+        silent = [socket.create_connection(address) for _ in range(5)]
+        while len(connections) < 5:
             await asyncio.sleep(0.001)
-    assert served == [b"hello"]
-    assert refused == ["evicted"]
-    connections.stop_listening()
-    connections.drop_all()
+        last = socket.create_connection(address)
+        last.sendall(b"hello")
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), hard))
+        async with asyncio.timeout(2):
+            while not served:
+                await asyncio.sleep(0.001)
+        assert served == [b"hello"]
+        assert refused == ["evicted"]
     for sock in (*silent, last):
         sock.close()
 
@@ -222,13 +221,12 @@ async def test_with_nobody_to_make_room_accepting_pauses_instead_of_spinning(cap
     caplog.set_level(logging.WARNING)
     connections = Connections(Bounds(100, 5.0), lambda _: lambda _: None, lambda _: None)
     listener = _OutOfFiles()
-    connections.listen(listener)
-    await asyncio.sleep(0.03)
-    assert listener.tries == 1
-    assert "cannot accept a connection" in caplog.text
-    await asyncio.sleep(0.04)
-    assert listener.tries == 2
-    connections.stop_listening()
+    with connections.serving([listener]):
+        await asyncio.sleep(0.03)
+        assert listener.tries == 1
+        assert "cannot accept a connection" in caplog.text
+        await asyncio.sleep(0.04)
+        assert listener.tries == 2
 
 
 class _OutOfFiles(socket.socket):
@@ -247,3 +245,68 @@ class _OutOfFiles(socket.socket):
     def close(self) -> None:
         self._theirs.close()
         super().close()
+
+
+LARGE = b"a" * 20_000_000
+"""More than the kernel takes at once."""
+
+
+@contextlib.contextmanager
+def serving_a_large_answer(read_seconds: float):
+    """Serve it to whoever sends anything; yield the connections and a caller who has."""
+
+    def on_open(connection: Connection):
+        def receive(_: bytes) -> None:
+            connection.heard(lambda: None)
+            connection.finish(LARGE)
+
+        return receive
+
+    connections = Connections(Bounds(8, 5.0, read_seconds), on_open, lambda _: None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    with connections.serving([listener]), socket.create_connection(listener.getsockname()) as caller:
+        caller.sendall(b"hello")
+        caller.setblocking(False)
+        yield connections, caller
+
+
+async def received(caller: socket.socket, wanted: int = len(LARGE) + 1) -> int:
+    """Read to the end or until so much has come, and return how much that is."""
+    count = 0
+    async with asyncio.timeout(5):
+        while count < wanted and (piece := await asyncio.get_running_loop().sock_recv(caller, 1 << 20)):
+            count += len(piece)
+    return count
+
+
+async def until_nobody_is_left(connections: Connections) -> None:
+    async with asyncio.timeout(5):
+        while connections:
+            await asyncio.sleep(0.001)
+
+
+async def test_an_answer_larger_than_a_socket_holds_is_read_whole():
+    with serving_a_large_answer(read_seconds=5) as (connections, caller):
+        assert await received(caller) == len(LARGE)
+        await until_nobody_is_left(connections)
+
+
+async def test_who_does_not_read_a_large_answer_in_time_is_closed():
+    with serving_a_large_answer(read_seconds=0.05) as (connections, caller):
+        assert await received(caller, 1) > 0
+        await until_nobody_is_left(connections)
+        assert await received(caller) < len(LARGE)
+
+
+async def test_who_leaves_while_he_reads_a_large_answer_is_forgotten():
+    with serving_a_large_answer(read_seconds=5) as (connections, caller):
+        assert await received(caller, 1) > 0
+        caller.close()
+        await until_nobody_is_left(connections)
+
+
+async def test_without_time_to_read_it_an_answer_that_does_not_fit_ends_the_connection():
+    with serving_a_large_answer(read_seconds=0) as (connections, caller):
+        assert await received(caller) < len(LARGE)
+        await until_nobody_is_left(connections)

@@ -8,7 +8,7 @@ import pytest
 
 from healthproxy.connections import Bounds
 from healthproxy.gate import Gate
-from healthproxy.open_port import OpenPort, _Request
+from healthproxy.open_port import OpenPort, _Exchange
 from healthproxy.probe import HTTPGet, Probe
 from healthproxy.probers import run_probe
 from healthproxy.sockets import listening
@@ -323,9 +323,8 @@ async def test_a_bug_of_ours_is_answered_500_and_logged(caplog):
     gate = Broken(probe, 0, run_probe, lambda *_: None, lambda _: None)
     port = OpenPort({probe.key: gate}, Bounds(8, 1.0), (), lambda _: None)
     with listening("--listen", Address("127.0.0.1", 0)) as (listener,):
-        port.connections.listen(listener)
-        answer = await Caller("127.0.0.1", listener.getsockname()[1], 0).get()
-        port.connections.stop_listening()
+        with port.connections.serving([listener]):
+            answer = await Caller("127.0.0.1", listener.getsockname()[1], 0).get()
     assert (answer.status, answer.body) == (500, b"healthproxy failed; its log says why\n")
     assert "KeyError: 'bug'" in caplog.text
 
@@ -347,6 +346,6 @@ async def test_of_callers_who_lost_their_place_nothing_is_kept_while_the_app_han
         while (await caller.metrics())['healthproxy_refused_requests_total{reason="evicted"}'] < 36:
             await asyncio.sleep(0.001)
         gc.collect()
-        assert sum(isinstance(thing, _Request) for thing in gc.get_objects()) <= 4
+        assert sum(isinstance(thing, _Exchange) for thing in gc.get_objects()) <= 4
         for _, writer in waiting:
             writer.close()

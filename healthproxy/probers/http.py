@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-
 from healthproxy import kubelet
+from healthproxy.parsers import (
+    EMPTY_PAYLOAD,
+    BaseProtocol,
+    HttpProcessingError,
+    HttpResponseParser,
+    RawResponseMessage,
+    StreamReader,
+)
 from healthproxy.probe import Caller, HTTPGet, Outcome, ProbeError, Reason
 from healthproxy.probers.stream import Stream, open_stream
 
