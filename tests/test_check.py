@@ -71,10 +71,13 @@ async def test_misuse_is_status_2_and_says_what_to_do(capsys, arguments, said):
     assert capsys.readouterr().err == said
 
 
-def test_it_loads_neither_aiohttp_nor_asyncio_nor_prometheus():
+@pytest.mark.parametrize("arguments", [[], ["--explain"]])
+def test_it_loads_neither_aiohttp_nor_asyncio_nor_prometheus(arguments):
+    heavy = {"aiohttp", "asyncio", "prometheus_client", "ruamel", "logging", "h2"}
+    heavy |= set() if arguments else {f"healthproxy.check.{name}" for name in ("timeline", "events", "explanation")}
     program = (
-        "import sys; from healthproxy.cli import run; run(['check', 'http://127.0.0.1:1/'], {});"
-        "sys.exit(' '.join({'aiohttp', 'asyncio', 'prometheus_client', 'ruamel', 'logging'} & set(sys.modules)) or None)"
+        f"import sys; from healthproxy.cli import run; run(['check', 'http://127.0.0.1:1/', *{arguments}], {{}});"
+        f"sys.exit(' '.join({heavy} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stderr, done.returncode) == ("", 0)

@@ -7,7 +7,6 @@ than all of this (decision record 0008). The rules themselves are the sidecar's 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -15,8 +14,9 @@ from typing import assert_never
 
 from healthproxy import kubelet, values
 from healthproxy.actions import SHORT_FORMS, parse_target
-from healthproxy.check.connection import connect
+from healthproxy.check.connection import connect, prepare
 from healthproxy.check.http import ask_http
+from healthproxy.check.steps import Steps
 from healthproxy.failures import explain
 from healthproxy.probe import GRPC, Caller, HTTPGet, Outcome, Reason, Result, Target, TCPSocket, join_host_port
 from healthproxy.problems import on_one_line
@@ -32,6 +32,7 @@ def run_check(arguments: list[str], environment: Mapping[str, str]) -> int:
     )
     parser.add_argument("url", nargs="?", metavar="URL", help=SHORT_FORMS)
     parser.add_argument("--timeout", default="1", metavar="SECONDS", help="timeoutSeconds of the probe (default: 1)")
+    parser.add_argument("--explain", action="store_true", help="show every phase with its time, and the kubelet's event")
     parser.add_argument("--listen", metavar="ADDR", help="without a URL: where the open port listens, as given to serve")
     parser.add_argument("--config", metavar="FILE", help="without a URL: the config file given to serve")
     options = parser.parse_args(arguments)
@@ -46,26 +47,51 @@ def run_check(arguments: list[str], environment: Mapping[str, str]) -> int:
     except ValueError as error:
         print(error if options.url is None else on_one_line(f"{options.url}: {error}"), file=sys.stderr)
         return 2
+    if options.explain:
+        return _explain(action, timeout)
     outcome = check(action, timeout)
-    print(f"{_verdict(outcome)} ({outcome.duration * 1000:.1f} ms)")
-    return 0 if outcome.result is Result.SUCCESS else 1
+    print(_verdict(outcome))
+    return _status(outcome)
 
 
-def check(action: Target, timeout: float) -> Outcome:
-    """Ask once, in `timeout` seconds; every failure comes back as a value."""
+def check(action: Target, timeout: float, steps: Steps | None = None) -> Outcome:
+    """Ask once, in `timeout` seconds; every failure comes back as a value. `steps` hears how it goes."""
+    steps = steps or Steps()
+    _prepare(action)
     started = time.monotonic()
     try:
-        outcome = _ask(action, started + timeout)
+        outcome = _ask(action, started + timeout, steps)
     except Exception as error:
         known = explain(error, timeout)
         if known is None:
             raise
+        steps.fail(error)
         outcome = known
     return Outcome(outcome.reason, outcome.detail, outcome.code, time.monotonic() - started, outcome.body, outcome.content_type)
 
 
+def _explain(action: Target, timeout: float) -> int:
+    from healthproxy.check.explanation import write_explanation
+    from healthproxy.check.timeline import Timeline
+
+    timeline = Timeline()
+    outcome = check(action, timeout, timeline)
+    text = write_explanation(action, timeout, timeline, outcome, _verdict(outcome))
+    # The app may have answered in characters that the terminal has not.
+    sys.stdout.write(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding))
+    return _status(outcome)
+
+
+def _status(outcome: Outcome) -> int:
+    return 0 if outcome.result is Result.SUCCESS else 1
+
+
 def _verdict(outcome: Outcome) -> str:
-    """Write the verdict in the words of the kubelet's event, where it has any."""
+    """Write the verdict in the words of the kubelet's event, where it has any, and the time it took."""
+    return f"{_words(outcome)} ({outcome.duration * 1000:.1f} ms)"
+
+
+def _words(outcome: Outcome) -> str:
     match outcome.reason:
         case Reason.OK:
             return f"success: HTTP {outcome.code}" if outcome.code else f"success: {outcome.detail}"
@@ -89,29 +115,26 @@ def _own_url(flags: Mapping[str, str | None], environment: Mapping[str, str]) ->
     return f"http://{join_host_port(host, listen.port)}/-/ready"
 
 
-def _ask(action: Target, deadline: float) -> Outcome:
+def _prepare(action: Target) -> None:
+    """Load what the probe needs before its clock starts."""
+    if isinstance(action, GRPC):
+        import healthproxy.check.grpc  # noqa: F401 - h2 takes longer to load than many an app to answer
+    prepare(action.endpoint)
+
+
+def _ask(action: Target, deadline: float, steps: Steps) -> Outcome:
     caller = Caller(action.host, kubelet.USER_AGENT, kubelet.ACCEPT)
     match action:
         case HTTPGet():
-            return ask_http(action, caller, deadline)
+            return ask_http(action, caller, deadline, steps)
         case TCPSocket():
-            with connect(action.endpoint, deadline):
+            steps.ask(str(action))
+            with connect(action.endpoint, deadline, steps):
                 return Outcome(Reason.OK, "app accepted the connection")
         case GRPC():
-            return _ask_grpc(action, caller, deadline)
+            from healthproxy.check.grpc import ask_grpc
+
+            steps.ask(str(action))
+            return ask_grpc(action, caller, deadline, steps)
         case _:
             assert_never(action)
-
-
-def _ask_grpc(action: GRPC, caller: Caller, deadline: float) -> Outcome:
-    from healthproxy.grpc_health import HealthCheck
-
-    call = HealthCheck(action, caller)
-    with connect(action.endpoint, deadline) as connection:
-        connection.send(call.to_send())
-        outcome = None
-        while outcome is None:
-            outcome = call.receive(connection.receive())
-            with contextlib.suppress(ConnectionError):  # what the app said before it left is still to be read
-                connection.send(call.to_send())
-    return outcome

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from healthproxy.check.steps import Steps
 from healthproxy.failures import met_itself
 from healthproxy.kubelet import is_address
-from healthproxy.probe import Endpoint, ProbeError, Reason
+from healthproxy.probe import Endpoint, ProbeError, Reason, join_host_port
 from healthproxy.tls import HANDSHAKE_BROKEN, NO_HTTP2, server_name, tls_context
 
 _RECEIVE = 64 * 1024
@@ -42,31 +43,48 @@ class Connection:
         return self._sock.recv_into(buffer)
 
 
+def prepare(endpoint: Endpoint) -> None:
+    """Load what `connect` will need, so that the clock of a probe counts the app's time alone."""
+    if endpoint.tls is not None:
+        tls_context(endpoint.tls, endpoint.protocol)
+    if not endpoint.unix_socket and not is_address(endpoint.host):
+        import concurrent.futures.thread  # noqa: F401 - what looks up names
+
+
 @contextlib.contextmanager
-def connect(endpoint: Endpoint, deadline: float) -> Iterator[Connection]:
+def connect(endpoint: Endpoint, deadline: float, steps: Steps) -> Iterator[Connection]:
     """Connect to the first address that accepts, or raise what the first one said, as Go does; ends with FIN."""
     errors = []
-    for address in _addresses(endpoint, deadline):
+    for address in _addresses(endpoint, deadline, steps):
         with _new_socket(endpoint, address) as sock:
+            steps.begin("connect", address if isinstance(address, str) else join_host_port(*address))
             try:
                 sock.settimeout(_left(deadline))
                 _connect(sock, address, deadline)
             except TimeoutError:
                 raise
             except OSError as error:
+                steps.fail(error)
                 errors.append(error)
                 continue
             if isinstance(sock, ssl.SSLSocket):
-                sock.settimeout(_left(deadline))
-                try:
-                    sock.do_handshake()
-                except ConnectionError:
-                    raise ProbeError(Reason.TLS, HANDSHAKE_BROKEN) from None
-                if endpoint.protocol == "h2" and sock.selected_alpn_protocol() != "h2":
-                    raise ProbeError(Reason.TLS, NO_HTTP2)
+                steps.begin("TLS")
+                _shake_hands(sock, endpoint, deadline)
+                steps.end(sock.version() or "")
+            steps.end()
             yield Connection(sock, deadline)
             return
     raise errors[0]
+
+
+def _shake_hands(sock: ssl.SSLSocket, endpoint: Endpoint, deadline: float) -> None:
+    sock.settimeout(_left(deadline))
+    try:
+        sock.do_handshake()
+    except ConnectionError:
+        raise ProbeError(Reason.TLS, HANDSHAKE_BROKEN) from None
+    if endpoint.protocol == "h2" and sock.selected_alpn_protocol() != "h2":
+        raise ProbeError(Reason.TLS, NO_HTTP2)
 
 
 def _connect(sock: socket.socket, address: tuple[str, int] | str, deadline: float) -> None:
@@ -91,11 +109,15 @@ def _new_socket(endpoint: Endpoint, address: tuple[str, int] | str) -> socket.so
     return context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
 
 
-def _addresses(endpoint: Endpoint, deadline: float) -> list[tuple[str, int] | str]:
+def _addresses(endpoint: Endpoint, deadline: float, steps: Steps) -> list[tuple[str, int] | str]:
     if endpoint.unix_socket:
         return [endpoint.unix_socket]
-    names = [endpoint.host] if is_address(endpoint.host) else _resolve(endpoint.host, deadline)
-    return [(name, endpoint.port) for name in names]
+    if is_address(endpoint.host):
+        return [(endpoint.host, endpoint.port)]
+    steps.begin("resolve", endpoint.host)
+    found = _resolve(endpoint.host, deadline)
+    steps.end(", ".join(found))
+    return [(address, endpoint.port) for address in found]
 
 
 def _resolve(host: str, deadline: float) -> list[str]:

@@ -13,31 +13,39 @@ from typing import Any
 
 from healthproxy import kubelet
 from healthproxy.check.connection import Connection, connect
+from healthproxy.check.steps import Steps
 from healthproxy.probe import Caller, HTTPGet, Outcome, ProbeError, Reason
 
 _FOLD = re.compile(r"\r\n[ \t]+")
 http.client._MAXLINE = http.client._MAXHEADERS = kubelet.MAX_HEAD  # type: ignore[attr-defined]  # noqa: SLF001 - bounds of Go
 
 
-def ask_http(action: HTTPGet, caller: Caller, deadline: float) -> Outcome:
+def ask_http(action: HTTPGet, caller: Caller, deadline: float, steps: Steps) -> Outcome:
     """Ask the app as the kubelet would and judge what it answers; `deadline` by `time.monotonic`."""
     request = kubelet.first_request(action, caller)
     for _ in range(kubelet.MAX_REQUESTS):
-        with connect(action.endpoint, deadline) as connection:
+        steps.ask(f"GET {request.url}")
+        with connect(action.endpoint, deadline, steps) as connection:
+            steps.begin("first byte")
             connection.send(request.encode())
-            reader = _Reader(_Incoming(connection))
-            answer = _read_head(reader)
+            reader = _Reader(_Incoming(connection, steps))
+            answer = _read_head(reader, steps)
             # The parser decodes headers as Latin-1; what the app sent is bytes.
             location = answer.getheader("Location", "").encode("latin-1").decode(errors="surrogateescape")
+            steps.answer(answer.status, location)
+            steps.end(f"{answer.status}, Location: {location}" if location else str(answer.status))
             following = kubelet.next_request(request, answer.status, location)
+            steps.begin("body", following.url if following else "")
             if following is None:
                 body = _read_body(answer, reader, kubelet.MAX_BODY)
+                steps.end(f"{len(body)} bytes")
                 content_type = answer.getheader("Content-Type", "")
                 detail = f"app answered {answer.status}"
                 return Outcome(kubelet.judge(answer.status), detail, answer.status, 0.0, body, content_type)
             if answer.length is None or answer.length <= kubelet.MAX_REDIRECT_BODY:
                 with contextlib.suppress(ConnectionError, ProbeError):
                     _read_body(answer, reader, kubelet.MAX_REDIRECT_BODY)
+            steps.end()
             request = following
     raise ProbeError(Reason.PROTOCOL, f"stopped after {kubelet.MAX_REQUESTS} redirects")
 
@@ -45,8 +53,9 @@ def ask_http(action: HTTPGet, caller: Caller, deadline: float) -> Outcome:
 class _Incoming(io.RawIOBase):
     """What the app sends, until the deadline."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, steps: Steps) -> None:
         self._connection = connection
+        self._steps = steps
         self.start = b""
         """The first bytes."""
         self.received = 0
@@ -59,6 +68,8 @@ class _Incoming(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         size = self._connection.receive_into(buffer)
+        if size and not self.start:
+            self._steps.begin("headers")
         self.start = self.start or bytes(buffer[:size][: kubelet.FRAME_HEAD])
         self.received += size
         self.ended = size == 0
@@ -77,7 +88,7 @@ class _Reader(io.BufferedReader):
         pass
 
 
-def _read_head(reader: _Reader) -> http.client.HTTPResponse:
+def _read_head(reader: _Reader, steps: Steps) -> http.client.HTTPResponse:
     while True:
         answer = http.client.HTTPResponse(reader, method="GET")  # type: ignore[arg-type]  # all it asks of a socket
         try:
@@ -93,6 +104,7 @@ def _read_head(reader: _Reader) -> http.client.HTTPResponse:
         kubelet.check_head(answer.status, [(name, _FOLD.sub(" ", value)) for name, value in answer.getheaders()])
         if answer.status >= 200:
             return answer
+        steps.answer(answer.status, "")
         if answer.status == 101 or reader.raw.received > kubelet.MAX_HEAD:
             raise ProbeError(Reason.PROTOCOL, f"app answered {answer.status} in place of a real status")
 
