@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from healthproxy.crowd import Crowd
+from healthproxy.failures import OUT_OF_FILES
+from healthproxy.waits import Deadlines, Readers, is_readable
 
 log = logging.getLogger(__name__)
 
 MAX_DISCARDED = 64 * 1024
 """Bytes that a refused caller may still send while he reads why."""
 _RECEIVE = 16 * 1024
-_ACCEPTS_A_TURN = 64
-_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ACCEPT_SECONDS = 0.002  # then those who were accepted before have a turn of the loop, and so has the other port
 _ACCEPT_PAUSE_SECONDS = 0.05
 
 
@@ -43,19 +44,21 @@ class Connections:
         self,
         bounds: Bounds,
         on_open: Callable[[Connection], Callable[[bytes], None]],
-        refused: Callable[[str], None],
+        refused: Callable[[str, str], None],
     ) -> None:
-        """`on_open` says who receives a connection's bytes; `refused` is told why one was turned away."""
+        """`on_open` says who receives a connection's bytes; `refused` is told why one was turned away, and its source."""
         self.bounds = bounds
         self.refused = refused
         self.loop = asyncio.get_running_loop()
         self._on_open = on_open
         self._listeners: list[socket.socket] = []
-        self._silent = _Crowd()
+        self._silent = Crowd[Connection]()
         """Those whose request is not whole yet."""
-        self._waiting = _Crowd()
+        self._waiting = Crowd[Connection]()
         """Those who wait for an answer."""
         self._paused = False
+        self.readers = Readers()
+        self.deadlines = Deadlines(bounds.header_timeout)
 
     def __len__(self) -> int:
         """Count the open connections."""
@@ -65,6 +68,7 @@ class Connections:
     def serving(self, listeners: Iterable[socket.socket]) -> Iterator[None]:
         """Accept callers from bound, non-blocking sockets while the context lasts; at its end nobody is left."""
         self._listeners += listeners
+        self.loop.add_reader(self.readers, self.readers.read)
         for listener in self._listeners:
             self.loop.add_reader(listener, self._accept, listener)
         try:
@@ -73,6 +77,8 @@ class Connections:
             self.stop_listening()
             for connection in (*self._silent, *self._waiting):
                 connection.close()
+            self.loop.remove_reader(self.readers)
+            self.readers.close()
 
     def stop_listening(self) -> None:
         """Accept nobody any more."""
@@ -92,13 +98,14 @@ class Connections:
             self._waiting.remove(connection)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
+        end = self.loop.time() + _ACCEPT_SECONDS
+        while self.loop.time() < end:
             try:
                 sock, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_FILES:
+                if error.errno in OUT_OF_FILES:
                     self._out_of_files(listener, error)
                     return
                 continue  # the caller left before he was accepted
@@ -112,13 +119,12 @@ class Connections:
 
     def _evict(self) -> None:
         """Make room: the silent go first, unless one source has a quarter of all places waiting; of a source its oldest."""
-        self.refused("evicted")
         crowded = self._waiting.most() * 4 > self.bounds.max_connections and self._waiting.most() > self._silent.most()
-        (self._waiting if crowded or not self._silent.size else self._silent).oldest_of_the_busiest().close()
+        (self._waiting if crowded or not self._silent.size else self._silent).oldest_of_the_busiest().lose_place()
 
     def _out_of_files(self, listener: socket.socket, error: OSError) -> None:
         """Make room if there is any to make; else look away for a moment, for the listener stays readable."""
-        if not _somebody_comes(listener):  # accept() takes a file before it looks
+        if not is_readable(listener):  # accept() takes a file before it looks
             return
         if len(self):
             self._evict()
@@ -134,63 +140,25 @@ class Connections:
             self.loop.add_reader(listener, self._accept, listener)
 
 
-class _Crowd:
-    """Connections by source, each source's in order of arrival."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._sources: dict[str, dict[Connection, None]] = {}
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter([connection for connections in self._sources.values() for connection in connections])
-
-    def add(self, connection: Connection) -> None:
-        self.size += 1
-        self._sources.setdefault(connection.peer, {})[connection] = None
-
-    def remove(self, connection: Connection) -> bool:
-        """Tell whether it was there."""
-        mine = self._sources.get(connection.peer, {})
-        if connection not in mine:
-            return False
-        self.size -= 1
-        del mine[connection]
-        if not mine:
-            del self._sources[connection.peer]
-        return True
-
-    def most(self) -> int:
-        """Return how many the busiest source has."""
-        return max(map(len, self._sources.values()), default=0)
-
-    def oldest_of_the_busiest(self) -> Connection:
-        busiest = max(self._sources.values(), key=len)
-        return next(iter(busiest))
-
-
-def _somebody_comes(listener: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 class Connection:
     """One caller's connection: reads until told to stop, writes once, ends."""
 
-    __slots__ = ("_all", "_discarded", "_left", "_on_open", "_reading", "_receive", "_rest", "_sock", "_timer", "peer")
+    __slots__ = tuple("_all _discarded _hurry _left _on_open _receive _rest _sock _timer _wanted _watched peer".split())
 
     def __init__(self, connections: Connections, sock: socket.socket, peer: str) -> None:
         self.peer = peer
         """The caller's address."""
         self._all = connections
         self._sock = sock
-        self._timer: asyncio.TimerHandle | None = None
         self._on_open: Callable[[Connection], Callable[[bytes], None]]
         self._receive: Callable[[bytes], None] | None = None
-        self._reading = False
+        self._wanted = True  # what he sends
+        self._watched = False
         self._discarded = -1  # nothing is discarded yet
         self._rest: memoryview | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._left: Callable[[], None] = _nothing
+        self._hurry: Callable[[], bool] | None = None
 
     @property
     def host(self) -> str:
@@ -200,24 +168,26 @@ class Connection:
     def start(self, on_open: Callable[[Connection], Callable[[bytes], None]]) -> None:
         """Begin to read; `on_open` says who receives the bytes, and is asked when there are any."""
         self._on_open = on_open
-        self._timer = self._all.loop.call_later(self._all.bounds.header_timeout, self._too_slow)
-        self._read()
-        # The request is mostly here already, and most connections end in the line above.
-        if not self._reading and self._timer is not None:
-            self._reading = True
-            self._all.loop.add_reader(self._sock, self._read)
+        try:
+            self._read()  # the request is mostly here already, and most connections end in this line
+        finally:  # even after a bug his time is bounded
+            if self._wanted:
+                self._watch()
+                self._all.deadlines.add(self._sock.fileno(), self._too_slow)
 
-    def heard(self, left: Callable[[], None]) -> None:
-        """Stop reading: the request is whole, and it is the caller now who waits; `left` is called if he ends that himself."""
+    def heard(self, left: Callable[[], None], hurry: Callable[[], bool] | None = None) -> None:
+        """Stop reading: the request is whole, and it is the caller now who waits.
+
+        `left` is called if his waiting ends without an answer; `hurry` when we need his place, and tells whether it has answered.
+        """
         self._stop()
-        self._left = left
+        self._left, self._hurry = left, hurry
         self._all.heard(self)
 
     def watch(self) -> None:
         """Look whether he is still there while he waits, which costs two system calls; what he sends is not wanted."""
         self._discarded = 0
-        self._reading = True
-        self._all.loop.add_reader(self._sock, self._read)
+        self._watch()
 
     def finish(self, answer: bytes) -> None:
         """Answer and end the connection; the caller may have left."""
@@ -234,11 +204,18 @@ class Connection:
             except OSError:
                 self.close()
 
+    def lose_place(self) -> None:
+        """End the connection for the sake of others; who waits is answered, if there is an answer."""
+        if self._hurry is None or not self._hurry():
+            self._all.refused("evicted", self.peer)
+            self.close()
+
     def close(self) -> None:
         """End the connection; does no harm twice."""
         self._stop()
         left, self._left = self._left, _nothing
         left()
+        self._hurry = None
         self._receive = _nobody  # else each connection would wait for the garbage collector
         self._all.left(self)
         self._sock.close()
@@ -290,16 +267,22 @@ class Connection:
 
     def _too_slow(self) -> None:
         if self._discarded < 0:
-            self._all.refused("header_timeout")
+            self._all.refused("header_timeout", self.peer)
         self.close()
 
+    def _watch(self) -> None:
+        self._watched = True
+        self._all.readers.add(self._sock.fileno(), self._read)
+
     def _stop(self) -> None:
+        self._wanted = False
+        if self._watched:
+            self._watched = False
+            self._all.readers.remove(self._sock.fileno())
+            self._all.deadlines.remove(self._sock.fileno())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._reading:
-            self._reading = False
-            self._all.loop.remove_reader(self._sock)
         if self._rest is not None:
             self._rest = None
             self._all.loop.remove_writer(self._sock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from healthproxy.probe import Caller, Outcome, Probe, Reason
+from healthproxy.probe import Caller, Headers, Outcome, Probe, Reason
 from healthproxy.turns import Answer, Turns
 
 NO_TURN = Outcome(Reason.INTERNAL, "too many callers wait with other forwarded headers")
@@ -47,6 +47,9 @@ class Gate:
         """Whose flight it is, or was."""
         self._timer: asyncio.TimerHandle | None = None
         self._last: Outcome | None = None
+        self._landed = float("-inf")
+        self._told: Headers = ()
+        """What was passed on of the caller who was told the last outcome."""
 
     @property
     def busy(self) -> bool:
@@ -63,7 +66,7 @@ class Gate:
         if self.flight is not None and caller.headers == self._asked.headers:
             self._waiting.append(answer)
             self._shared(self.probe)
-        elif self.flight is None and fresh and self._last is not None and caller.headers == self._asked.headers:
+        elif self.flight is None and fresh and self._last is not None and caller.headers == self._told:
             self._shared(self.probe)
             answer(self._last)
         elif self.flight is None and not fresh and not self._turns:
@@ -78,6 +81,17 @@ class Gate:
             self._waiting.remove(answer)
         else:
             self._turns.remove(caller.limited_to(self.probe.forward_headers), answer)
+
+    def hurry(self, caller: Caller, answer: Answer) -> bool:
+        """Answer a caller who loses his place from the last outcome, if that is as young as in a row of flights; tell whether."""
+        caller = caller.limited_to(self.probe.forward_headers)
+        too_old = self._clock() - self._landed > self.probe.deadline + self._min_interval
+        if self._last is None or too_old or caller.headers != self._told:
+            return False
+        self.leave(caller, answer)
+        self._shared(self.probe)
+        answer(self._last)
+        return True
 
     def outcome(self, caller: Caller) -> asyncio.Future[Outcome]:
         """Ask, and return where the outcome will be."""
@@ -123,7 +137,7 @@ class Gate:
         finally:
             self.flight = None  # even after a bug the next caller starts a new one, and it answers those who wait
             self._schedule()
-        self._last = outcome
+        self._last, self._landed, self._told = outcome, self._clock(), caller.headers
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
             answer(outcome)

@@ -8,6 +8,7 @@ import logging
 import resource
 import socket
 import struct
+import time
 
 import pytest
 
@@ -94,6 +95,21 @@ async def test_when_everybody_waits_for_the_app_the_one_who_waits_longest_loses_
     assert sorted(answer[9:12] if isinstance(answer, bytes) else b"lost" for answer in answers) == [b"", b"504", b"504", b"504"]
 
 
+async def test_who_loses_his_place_while_he_waits_is_told_the_last_outcome():
+    async with app.serving(app.in_turn(app.answer(503), app.hang())) as server:
+        async with sidecar({"/healthy": http_get(server.port)}, max_connections="4", min_interval="0.01") as caller:
+            assert (await caller.get()).status == 503
+            await asyncio.sleep(0.02)
+            waiting = []
+            for number in range(1, 7):
+                waiting.append(asyncio.create_task(caller.get()))
+                while (await caller.metrics())['healthproxy_shared_answers_total{probe="/healthy"}'] < number - 1:
+                    await asyncio.sleep(0.001)
+            answers = [answer.status for answer in await asyncio.gather(*waiting)]
+            assert (await caller.metrics())[EVICTED] == 0
+    assert answers == [503, 503, 504, 504, 504, 504]
+
+
 async def test_a_source_that_takes_every_place_loses_its_own_and_not_another_sources():
     async with app.serving(app.by_path({"/slow": app.after(0.2, app.answer())})) as server:
         async with sidecar({"/slow": http_get(server.port, "/slow")}, listen=":0", max_connections="8") as kubelet:
@@ -108,7 +124,7 @@ async def test_a_source_that_takes_every_place_loses_its_own_and_not_another_sou
 
 
 async def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector():
-    connections = Connections(Bounds(8, 5.0), lambda connection: connection.refuse, lambda _: None)
+    connections = Connections(Bounds(8, 5.0), lambda connection: connection.refuse, lambda *_: None)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     gc.collect()  # what other tests left
@@ -177,6 +193,61 @@ async def test_a_caller_who_resets_his_connection_leaves_nothing_behind():
         assert (await caller.get()).status == 200
 
 
+async def test_however_many_wait_for_their_bytes_the_loop_has_one_descriptor_and_one_timer_for_them():
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    connections = Connections(Bounds(100, 5.0), lambda _: lambda _: None, lambda *_: None)
+    with connections.serving([listener]), contextlib.ExitStack() as stack:
+        before = len(loop._selector.get_map())  # type: ignore[attr-defined]
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        while len(connections) < 50:
+            await asyncio.sleep(0)
+        assert len(loop._selector.get_map()) == before  # type: ignore[attr-defined]
+        assert len(loop._scheduled) == 1  # type: ignore[attr-defined]
+
+
+async def test_after_a_bug_in_who_receives_his_bytes_a_callers_time_is_bounded_all_the_same(caplog):
+    def on_open(connection: Connection):
+        raise KeyError("bug")
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    connections = Connections(Bounds(100, 0.05), on_open, lambda *_: None)
+    with connections.serving([listener]), socket.create_connection(listener.getsockname()) as caller:
+        caller.sendall(b"hello")
+        while not connections:
+            await asyncio.sleep(0.001)
+        await until_nobody_is_left(connections)
+    assert "bug" in caplog.text
+
+
+async def test_callers_whose_answers_take_long_do_not_keep_the_loop_to_themselves():
+    served: list[bytes] = []
+
+    def on_open(connection: Connection):
+        def receive(data: bytes) -> None:
+            time.sleep(0.003)  # as a page of the admin port
+            served.append(data)
+            connection.finish(b"bye")
+
+        return receive
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(socket.create_connection(listener.getsockname())).sendall(b"hello")
+        stack.enter_context(Connections(Bounds(100, 5.0), on_open, lambda *_: None).serving([listener]))
+        in_turn = []
+        while len(served) < 10:
+            before = len(served)
+            await asyncio.sleep(0)
+            in_turn.append(len(served) - before)
+    assert max(in_turn) == 1
+
+
 @pytest.fixture
 def _few_files():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -187,7 +258,7 @@ def _few_files():
 @pytest.mark.usefixtures("_few_files")
 async def test_without_a_file_left_the_oldest_connection_makes_room_and_the_next_caller_is_served():
     served: list[bytes] = []
-    refused: list[str] = []
+    refused: list[tuple[str, str]] = []
 
     def on_open(connection: Connection):
         def receive(data: bytes) -> None:
@@ -196,7 +267,7 @@ async def test_without_a_file_left_the_oldest_connection_makes_room_and_the_next
 
         return receive
 
-    connections = Connections(Bounds(100, 5.0), on_open, refused.append)
+    connections = Connections(Bounds(100, 5.0), on_open, lambda *told: refused.append(told))
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     address = listener.getsockname()
@@ -212,14 +283,14 @@ async def test_without_a_file_left_the_oldest_connection_makes_room_and_the_next
             while not served:
                 await asyncio.sleep(0.001)
         assert served == [b"hello"]
-        assert refused == ["evicted"]
+        assert refused == [("evicted", "127.0.0.1")]
     for sock in (*silent, last):
         sock.close()
 
 
 async def test_with_nobody_to_make_room_accepting_pauses_instead_of_spinning(caplog):
     caplog.set_level(logging.WARNING)
-    connections = Connections(Bounds(100, 5.0), lambda _: lambda _: None, lambda _: None)
+    connections = Connections(Bounds(100, 5.0), lambda _: lambda _: None, lambda *_: None)
     listener = _OutOfFiles()
     with connections.serving([listener]):
         await asyncio.sleep(0.03)
@@ -262,7 +333,7 @@ def serving_a_large_answer(read_seconds: float):
 
         return receive
 
-    connections = Connections(Bounds(8, 5.0, read_seconds), on_open, lambda _: None)
+    connections = Connections(Bounds(8, 5.0, read_seconds), on_open, lambda *_: None)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     with connections.serving([listener]), socket.create_connection(listener.getsockname()) as caller:

@@ -19,6 +19,7 @@ class Scene:
     """A gate whose app answers when it is told to, and what became of everybody."""
 
     def __init__(self, min_interval: float = 60.0, probe: Probe = PROBE) -> None:
+        self.min_interval = min_interval
         self.asked: list[Caller] = []
         self.observed: list[Outcome] = []
         self.shared = 0
@@ -218,3 +219,62 @@ async def test_an_outcome_can_be_awaited():
     first, second = scene.gate.outcome(CALLER), scene.gate.outcome(CALLER)
     await scene.answer(WELL)
     assert (await first, await second) == (WELL, WELL)
+
+
+async def in_a_row_of_flights(scene: Scene, caller: Caller = CALLER) -> None:
+    """Let one flight land that found the app sick, and the next one start."""
+    scene.gate.ask(caller, lambda _: None)
+    await scene.answer(SICK)
+    await asyncio.sleep(2 * scene.min_interval)
+    scene.gate.ask(caller, scene.answers.append)
+
+
+async def test_who_loses_his_place_is_answered_from_the_last_outcome_once_and_the_flight_goes_on():
+    scene = Scene(0.01)
+    other: list[Outcome] = []
+    await in_a_row_of_flights(scene)
+    scene.gate.ask(CALLER, other.append)
+    assert scene.gate.hurry(CALLER, scene.answers.append)
+    assert (scene.answers, other, scene.shared) == ([SICK], [], 2)
+    await scene.answer(WELL)
+    assert (scene.answers, other, scene.observed) == ([SICK], [WELL], [SICK, WELL])
+
+
+async def test_without_an_outcome_yet_who_loses_his_place_has_no_answer():
+    scene = Scene()
+    scene.gate.ask(CALLER, scene.answers.append)
+    assert not scene.gate.hurry(CALLER, scene.answers.append)
+    assert scene.answers == []
+
+
+async def test_an_outcome_older_than_a_flight_may_take_answers_nobody_who_loses_his_place():
+    scene = Scene(0.01, Probe("/healthy", HTTPGet(8080), deadline=0.02))
+    await in_a_row_of_flights(scene)
+    await asyncio.sleep(0.04)
+    assert not scene.gate.hurry(CALLER, scene.answers.append)
+    await scene.answer(WELL)
+    assert scene.answers == [WELL]
+
+
+async def test_who_loses_his_place_is_not_answered_by_what_another_one_forwarded():
+    scene = Scene(0.01, FORWARDING)
+    await in_a_row_of_flights(scene, tenant("a"))
+    scene.gate.ask(tenant("b"), scene.answers.append)
+    assert not scene.gate.hurry(tenant("b"), scene.answers.append)
+    assert scene.gate.hurry(tenant("a"), scene.answers.append)
+    assert scene.answers == [SICK]
+
+
+async def test_after_a_bug_nobody_is_told_the_outcome_of_another_ones_headers():
+    scene = Scene(0.05, FORWARDING)
+    scene.gate.ask(tenant("a"), lambda _: None)
+    await scene.answer(SICK)
+    scene.gate.ask(tenant("b"), scene.answers.append)
+    await flights(scene, 2)
+    flight = scene.gate.flight
+    assert flight is not None
+    scene.app.set_exception(KeyError("bug"))
+    with pytest.raises(KeyError):
+        await flight
+    scene.gate.ask(tenant("b"), scene.answers.append)
+    assert scene.answers == []
