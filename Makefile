@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help setup demo fmt lint types layers check test test-all fuzz siege e2e e2e-install bench bench-quick bench-install build lock clean
+.PHONY: help setup demo fmt lint types layers check test test-all fuzz siege e2e e2e-install screenshots bench bench-quick bench-install build image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,6 +59,9 @@ e2e-install: setup
 	    podman:podman buildah:buildah runc:runc catatonit:catatonit mmdebstrap:mmdebstrap busybox:busybox-static chromium:chromium
 	$(PIP) install --require-hashes --requirement requirements-e2e.txt
 
+screenshots: setup e2e-install ## the pictures of the history page in docs/images, as root; two minutes
+	$(BIN)/python -m tests.e2e.screenshots docs/images
+
 bench: bench-install ## what it costs beside nginx, Envoy, Go and exec curl, written to docs/BENCHMARKS.md; eight minutes
 	$(BIN)/python bench/costs.py --page docs/BENCHMARKS.md
 
@@ -71,6 +74,9 @@ bench-install: setup
 
 build: setup ## the wheel, and a try of it in an empty environment
 	sh tests/wheel.sh $(BIN)/python
+
+image: ## the container image, healthproxy:VERSION, with docker, podman or buildah
+	sh docker/build.sh
 
 lock: ## choose the versions of all dependencies anew
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file requirements.txt pyproject.toml

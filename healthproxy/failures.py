@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 
 from healthproxy.probe import Outcome, ProbeError, Reason
 
-_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+_UNREACHABLE = frozenset(
+    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
+)
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What the system says when it has no more descriptors or memory for us; no fault of the app's."""
 _NO_SOCKET = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EPROTOTYPE})
 
 
 def explain(error: Exception, deadline: float) -> Outcome | None:
-    """Map what a prober raised to an outcome; None for a fault of our own. `deadline`: seconds the app was given."""
+    """Map what a prober raised to an outcome; None for a bug of our own. `deadline`: seconds the app was given."""
     match error:
         case ProbeError():
             return Outcome(error.reason, error.detail)
@@ -27,12 +32,20 @@ def explain(error: Exception, deadline: float) -> Outcome | None:
             return Outcome(Reason.RESET, "connection reset")
         case socket.gaierror() | UnicodeError():
             return Outcome(Reason.REFUSED, "cannot resolve the app's host name")
-        case OSError() if error.errno in _UNREACHABLE:
-            return Outcome(Reason.REFUSED, "app's host unreachable")
-        case OSError() if error.errno in _NO_SOCKET:
-            return Outcome(Reason.REFUSED, "no socket of the app at this path")
-        case PermissionError():
-            return Outcome(Reason.REFUSED, "no permission to connect")
+        case OSError():
+            return _explain_number(error.errno)
+    return None
+
+
+def _explain_number(number: int | None) -> Outcome | None:
+    if number in _UNREACHABLE:
+        return Outcome(Reason.REFUSED, "app's host unreachable")
+    if number in _NO_SOCKET:
+        return Outcome(Reason.REFUSED, "no socket of the app at this path")
+    if number in (errno.EACCES, errno.EPERM):
+        return Outcome(Reason.REFUSED, "no permission to connect")
+    if number in OUT_OF_FILES:
+        return Outcome(Reason.INTERNAL, f"healthproxy could not ask the app: {os.strerror(number)}")
     return None
 
 

@@ -51,9 +51,9 @@ class OpenPort:
         gates: Mapping[str, Gate],
         bounds: Bounds,
         allow_from: tuple[Network, ...],
-        refused: Callable[[str], None],
+        refused: Callable[[str, str], None],
     ) -> None:
-        """`gates` by key; empty `allow_from` means any source; `refused` is told the reason of each request turned away."""
+        """`gates` by key; empty `allow_from` means any source; `refused` is told why somebody was turned away, and his source."""
         self.gates = gates
         self.refused = refused
         self.connections = Connections(bounds, self._open, refused)
@@ -117,12 +117,12 @@ class _Exchange:
 
     def _ask(self, gate: Gate, caller: Caller) -> None:
         answer = self._answer_exposed if gate.probe.expose_body else self._answer
-        self._connection.heard(functools.partial(gate.leave, caller, answer))
+        self._connection.heard(functools.partial(gate.leave, caller, answer), functools.partial(gate.hurry, caller, answer))
         del self._reader  # with the caller's headers in it, it would wait for the answer, too
         if caller.headers:
             self._connection.watch()
         if not gate.ask(caller, answer):
-            self._port.refused("evicted")
+            self._port.refused("evicted", self._connection.peer)
             self._connection.close()
 
     def _forwarding(self, caller: Caller, request: Request, names: tuple[str, ...]) -> Caller:
@@ -147,5 +147,5 @@ class _Exchange:
         self._connection.finish(response(status, body, content_type, head_only=self._head_only))
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._port.refused(refusal.reason)
+        self._port.refused(refusal.reason, self._connection.peer)
         self._connection.refuse(refusal.answer(self._head_only))

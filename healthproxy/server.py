@@ -107,16 +107,20 @@ async def running(config: Config, started: float | None = None) -> AsyncIterator
         metrics.observe(probe, outcome)
         history.observe(probe, outcome)
 
+    def refused(reason: str, source: str) -> None:
+        metrics.refused(reason)
+        history.refused(reason, source)
+
     def ask_member(key: str, caller: Caller) -> asyncio.Future[Outcome]:
         return gates[key].outcome(caller)
 
     ask_app = functools.partial(run_probe, ask_member=ask_member)
     gates = {probe.key: Gate(probe, config.min_interval, ask_app, observe, metrics.shared) for probe in config.probes}
     bounds = Bounds(config.max_connections, config.header_timeout)
-    port = OpenPort(gates, bounds, config.allow_from, metrics.refused)
+    port = OpenPort(gates, bounds, config.allow_from, refused)
     for probe in config.probes:
         prepare(probe)
-    admin = admin_connections(make_pages(metrics.registry), config.header_timeout)
+    admin = admin_connections(make_pages(metrics.registry, history, config.probes), config.header_timeout)
     with contextlib.ExitStack() as stack:
         sockets = stack.enter_context(listening("--listen", config.listen))
         admin_sockets: list[socket.socket] = []

@@ -321,7 +321,7 @@ async def test_a_bug_of_ours_is_answered_500_and_logged(caplog):
 
     probe = Probe("/healthy", HTTPGet(1))
     gate = Broken(probe, 0, run_probe, lambda *_: None, lambda _: None)
-    port = OpenPort({probe.key: gate}, Bounds(8, 1.0), (), lambda _: None)
+    port = OpenPort({probe.key: gate}, Bounds(8, 1.0), (), lambda *_: None)
     with listening("--listen", Address("127.0.0.1", 0)) as (listener,):
         with port.connections.serving([listener]):
             answer = await Caller("127.0.0.1", listener.getsockname()[1], 0).get()

@@ -29,6 +29,7 @@ CALLER = Caller("127.0.0.1", "kube-probe/1.36", "*/*")
         (PermissionError(errno.EACCES, "x"), Reason.REFUSED, "no permission to connect"),
         (FileNotFoundError(errno.ENOENT, "x"), Reason.REFUSED, "no socket of the app at this path"),
         (OSError(errno.EPROTOTYPE, "x"), Reason.REFUSED, "no socket of the app at this path"),
+        (OSError(errno.EMFILE, "x"), Reason.INTERNAL, "healthproxy could not ask the app: Too many open files"),
         (UnicodeError("x"), Reason.REFUSED, "cannot resolve the app's host name"),
         (OSError(errno.ETIMEDOUT, "x"), Reason.TIMEOUT, "no answer within 0.9 s"),
         (ssl.SSLError(1, "x"), Reason.TLS, "TLS failed: handshake broken off"),
@@ -45,7 +46,7 @@ def test_each_failure_has_its_reason_and_a_line_for_people(error, reason, detail
     assert (outcome.reason, outcome.detail) == (reason, detail)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "x"), KeyError("x"), ValueError("x")])
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "x"), KeyError("x"), ValueError("x")])
 def test_what_is_no_failure_of_the_app_is_not_blamed_on_it(error):
     assert explain(error, 0.9) is None
 

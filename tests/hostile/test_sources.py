@@ -99,7 +99,7 @@ async def test_a_source_is_allowed_or_it_costs_the_app_nothing(promise, allowed,
     ],
 )
 async def test_an_ipv4_address_in_ipv6_is_that_address_and_a_zone_is_none(allowed, address, let_in):
-    port = OpenPort({}, Bounds(8, 1.0), networks(allowed) if allowed else (), lambda _: None)
+    port = OpenPort({}, Bounds(8, 1.0), networks(allowed) if allowed else (), lambda *_: None)
     assert port.allows(address) is let_in
 
 
