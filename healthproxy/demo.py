@@ -92,9 +92,10 @@ def _introduce(config: Config, sidecar: Sidecar) -> None:
         print(f"  kubelet -> {open_port}{probe.key:9} -> {probe.action}")
     print(
         f"""
-Open http://{open_port}/healthy and http://{admin_port}/metrics, or try in a second terminal:
+Open http://{admin_port}/ to see each probe and why it fails, or try in a second terminal:
   curl -i http://{open_port}/all         what the kubelet gets: the verdict, and which member failed
   curl -i http://{open_port}/secret      anything else: 404, and the app never hears of it
+  curl -s http://{admin_port}/           the page above as text
   curl -s http://{admin_port}/metrics | grep ^healthproxy_probe    how long each probe took, and why it failed
 
   no.   {"   ".join(keys)}   seconds   what /all says""",

