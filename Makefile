@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help setup demo fmt lint types layers check test test-all fuzz siege e2e e2e-install screenshots bench bench-quick bench-install build image lock clean
+.PHONY: help setup demo fmt lint types layers check test test-all fuzz e2e e2e-install screenshots bench bench-quick bench-install build image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,7 +40,7 @@ layers: setup
 check: lint types layers ## everything that reads the code without running it
 
 test: setup ## the tests; no root needed
-	$(BIN)/pytest -m "not e2e and not siege" --cov --cov-report=term
+	$(BIN)/pytest -m "not e2e" --cov --cov-report=term
 
 test-all: ## the tests on every CPython from 3.11 that this machine has
 	sh tests/every_python.sh
@@ -48,10 +48,7 @@ test-all: ## the tests on every CPython from 3.11 that this machine has
 fuzz: setup ## new hostile bytes for FUZZ_SECONDS, by default 300; prints what breaks something as a case to keep
 	$(BIN)/python -m tests.fuzz
 
-siege: setup e2e-install ## attacks by thousands of callers, by hand: they need cores of their own to mean anything
-	$(BIN)/pytest -m siege
-
-e2e: setup e2e-install ## the tests with a real nginx, Redis, gRPC server, Prometheus and Go's HTTP client; installs them when run as root
+e2e: setup e2e-install ## the tests with real parts, from nginx and Envoy to a browser, which it installs when run as root; half an hour
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -m e2e
 
 e2e-install: setup

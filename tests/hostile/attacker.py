@@ -72,24 +72,25 @@ class Attacker:
         return f"GET {self.options.path} HTTP/1.1\r\nHost: pod\r\n{more}Connection: close\r\n\r\n".encode()
 
     def _open(self) -> None:
-        sock = socket.socket()
-        sock.setblocking(False)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if self.options.attack == "unread":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALLEST_BUFFER)
-        sock.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
-        sock.bind((next(self._sources), 0))
+        source = next(self._sources)
+        if source != "127.0.0.1":  # which it has anyway
+            sock.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
         failure = sock.connect_ex(("127.0.0.1", self.options.port))
         if failure not in (0, errno.EINPROGRESS):
             self.counts[errno.errorcode[failure]] += 1
             sock.close()
             return
         self._pending[sock.fileno()] = sock
-        self._epoll.register(sock, select.EPOLLOUT)
+        self._epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
 
     def _happened(self, number: int, events: int) -> None:
         sock = self._pending.pop(number, None)
         if sock is None:
-            self._ended(number, events)
+            self._ended(number)
         elif events & (select.EPOLLERR | select.EPOLLHUP):
             self.counts["failed"] += 1
             sock.close()
@@ -100,32 +101,31 @@ class Attacker:
                 self.act(sock)
             except OSError:
                 self._forget(number)
+            if events & select.EPOLLIN:
+                self._ended(number)
 
-    def _ended(self, number: int, events: int) -> None:
+    def _ended(self, number: int) -> None:
         sock = self._held.get(number)
         if sock is None:
             return
         try:
-            answer = sock.recv(4096)
+            while answer := sock.recv(4096):
+                self.counts[answer[9:12].decode(errors="replace")] += 1
+        except BlockingIOError:
+            return
         except OSError:
-            answer = b""
-        if answer:
-            self.counts[answer[9:12].decode(errors="replace")] += 1
-        else:
-            self.counts["ended"] += 1
-            self._forget(number)
+            pass
+        self.counts["ended"] += 1
+        self._forget(number)
 
     def _forget(self, number: int) -> None:
         sock = self._held.pop(number, None)
         if sock is not None:
             sock.close()
 
-    def _watch(self, sock: socket.socket) -> None:
-        self._epoll.modify(sock, select.EPOLLIN)
-
     def _keep(self, sock: socket.socket) -> None:
         """Never look at it again; when there is no room for more, the oldest goes."""
-        self._epoll.unregister(sock)
+        self._epoll.unregister(sock.fileno())
         self._order.append(sock.fileno())
         if len(self._order) >= self.options.number and not self.options.once:
             self._forget(self._order.popleft())
@@ -141,7 +141,6 @@ class Attacker:
 
     def silent(self, sock: socket.socket) -> None:
         """Send nothing."""
-        self._watch(sock)
 
     def unread(self, sock: socket.socket) -> None:
         """Send a whole request and read nothing of the answer."""
@@ -157,7 +156,6 @@ class Attacker:
         """End our own direction in the middle of a request and wait."""
         sock.send(self.request()[:-1])
         sock.shutdown(socket.SHUT_WR)
-        self._watch(sock)
 
     def reset(self, sock: socket.socket) -> None:
         """Reset it at once."""
@@ -172,7 +170,6 @@ class Attacker:
     def storm(self, sock: socket.socket) -> None:
         """Send a whole request and read the answer."""
         sock.send(self.request())
-        self._watch(sock)
 
 
 ATTACKS: dict[str, Callable[[Attacker, socket.socket], None]] = {

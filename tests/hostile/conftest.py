@@ -7,6 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from .load import Siege, besieged
+from .machine import cores_of_their_own
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cores(request: pytest.FixtureRequest) -> Iterator[None]:
+    """See to it that the heavy tests measure the sidecar, and not what else the machine does."""
+    if request.node.get_closest_marker("e2e") is None:
+        yield
+        return
+    with cores_of_their_own():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,6 @@ Owns the bounds that every attack is held against, each with its reason. Judges 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,56 +13,34 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.e2e.apps import Nginx, any_free_port
 from tests.e2e.conftest import find, require
-from tests.e2e.sidecar import ANYWHERE, BOUND_SECONDS, App, Lines, Sidecar, eventually, spawn
+from tests.e2e.sidecar import ANYWHERE, BOUND_SECONDS, App, Sidecar, eventually, spawn
+
+from .footprint import Footprint, cpu_seconds, dropped_callers, footprint, seconds_without_core
+from .machine import leftover_cores, memory_limit, need_files
+from .witness import ATTACKER, ELSEWHERE, EVERY_SECONDS, IN_TIME_SECONDS, SCRAPE_SECONDS, SCRAPER, Verdict, probing
 
 ATTACK_SECONDS = 5.0
 """How long an attack lasts: twice the header timeout, so that even who is only thrown out by it is replaced once."""
 CALLERS = 5000
 """Connections that an attacker holds at a time: twenty times what the open port grants."""
-EVERY_SECONDS = 0.25
-"""Four probes a second stand for a pod with four probes, and let a short attack be met by twenty."""
-IN_TIME_SECONDS = 1.0
-"""`timeoutSeconds` of every probe here, the kubelet's default."""
-PEAK_MIB = 64.0
-"""Resident memory at its peak: a memory limit of 64 MiB is the least that a pod may be expected to grant; 40 are usual."""
+FILES = 1024
+"""Files that the sidecar may open: the soft limit of containers since containerd 2.0, here the hard one."""
+PEAK_MIB = 64
+"""Its memory, its sockets included: the least limit that a pod may be expected to grant; 32 are usual."""
 GROWTH_MIB = 6.0
 """What may stay of an attack. One MiB is usual: allocators keep what they once had."""
 QUIET_CPU = 0.25
 """CPU seconds a second while callers say nothing: the probes beside take 0.02, a loop that spins takes 1."""
 OVER_SECONDS = 10.0
 """Until when all is as it was: the header timeout is 2 s, and what the kernel still queues for us comes before that."""
-NICE = "10"
-"""Attackers come from other machines, so they must not take the CPU of those who wait here; they take what is left."""
+STARVED = 0.25
+"""Share of an attack that the sidecar may wait for a core (0.04 as root); beyond that it is the machine that is late."""
 
-ATTACKER = "127.0.0.1"
-ELSEWHERE = "127.0.0.2"
-"""A kubelet with an address of its own, the usual case; from `ATTACKER` one that shares it, as behind a node's SNAT."""
-SCRAPER = "127.0.0.3"
-SCRAPE_SECONDS = 5.0
-"""Prometheus's own bound is 10 s."""
 CROWD = ",".join(f"127.0.{net}.{host}" for net in (1, 2) for host in range(1, 251))
 """Five hundred addresses to attack from."""
-HERE = Path(__file__).parent
-
-
-class Verdict(NamedTuple):
-    """One answer that a prober had, or why it had none."""
-
-    began: float
-    said: int | str
-    duration: float
-
-
-class Footprint(NamedTuple):
-    """What a process takes of its machine."""
-
-    rss_mib: float
-    peak_mib: float
-    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +52,10 @@ class Figures:
     seconds: float
     cpu: float
     """CPU seconds a second, in the second half of the attack."""
+    waited: float
+    """Seconds for which the sidecar had no core."""
+    dropped: int
+    """Callers whom the kernel did not let in, for want of room in a queue; each of them tries again a second later."""
     before: Footprint
     during: Footprint
     attackers: list[str]
@@ -87,50 +66,17 @@ class Figures:
         seen = self.verdicts[source]
         every, bound = (1.0, SCRAPE_SECONDS) if source == SCRAPER else (EVERY_SECONDS, IN_TIME_SECONDS)
         assert len(seen) > self.seconds / every / 2, f"the prober itself came too seldom: {seen}"
-        return [verdict for verdict in seen if verdict.said != 200 or verdict.duration > bound]
+        wrong = [verdict for verdict in seen if verdict.said != 200 or verdict.duration > bound]
+        enough = not wrong or self.waited < STARVED * self.seconds
+        require(enough, f"the sidecar waited {self.waited:.1f} of {self.seconds:.1f} s for a core", "run it alone, or as root")
+        return wrong
 
     def __str__(self) -> str:
         said = {source: dict(Counter(verdict.said for verdict in seen)) for source, seen in self.verdicts.items()}
         longest = {source: round(max(verdict.duration for verdict in seen), 3) for source, seen in self.verdicts.items() if seen}
-        taken = f"cpu {self.cpu:.2f}, MiB {self.before.rss_mib:.1f} -> {self.during.peak_mib:.1f}, files {self.during.files}"
-        return f"{said}, longest {longest}, {taken}, {' '.join(self.attackers)[-300:]!r}"
-
-
-class Prober:
-    """A prober in a process of its own; make it with `probing`."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        self.process = process
-        self._lines = Lines(process.stdout)
-
-    @property
-    def verdicts(self) -> list[Verdict]:
-        """What came back so far."""
-        return [Verdict(*json.loads(line)) for line in self._lines.texts]
-
-    def end(self) -> list[Verdict]:
-        """Wait for the last answer and return all."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(BOUND_SECONDS)
-        self._lines.join()
-        return self.verdicts
-
-
-@contextlib.contextmanager
-def probing(port: int, source: str, *options: str, every: float = EVERY_SECONDS) -> Iterator[Prober]:
-    """Probe a port from an address while the context lasts."""
-    command = [sys.executable, str(HERE / "prober.py"), str(port), "--source", source, "--every", str(every), *options]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    prober = Prober(process)
-    try:
-        yield prober
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
+        taken = f"cpu {self.cpu:.2f}, waited {self.waited:.2f}, dropped {self.dropped}"
+        held = f"MiB {self.before.rss_mib:.1f} -> {self.during.peak_mib:.1f}, files {self.during.files}"
+        return f"{said}, longest {longest}, {taken}, {held}, {' '.join(self.attackers)[-300:]!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +92,21 @@ class Attack:
     environment: Mapping[str, str] = field(default_factory=dict)
     silent: bool = False
     """Whether nothing is said once it is under way, so that nobody has a reason to work."""
-    files: int | None = None
-    """Hard limit of open files for the sidecar."""
     slow: bool = False
     """Whether the app takes half a second to answer."""
+    least: int = CALLERS
+    """How often it must at least have come to be called an attack; most come ten times as often."""
     probe: tuple[str, ...] = ()
     """Options of the probers beside it."""
-
-    def prefix(self) -> list[str]:
-        """Return the command that sets the sidecar's limits."""
-        return [find("prlimit", "util-linux"), f"--nofile={self.files}:{self.files}"] if self.files else []
+    crowds_out: bool = False
+    """Whether it leaves a kubelet at its own address no answer, which SECURITY.md says."""
 
 
 def attacker(kind: str, *options: str, port: str = "open") -> tuple[str, ...]:
     """Return the command of our own attacker."""
+    program = Path(__file__).with_name("attacker.py")
     given = ("--seconds", str(ATTACK_SECONDS), "--number", str(CALLERS), "--source", ATTACKER)
-    return (sys.executable, str(HERE / "attacker.py"), kind, f"{{{port}}}", *given, *options)
+    return (sys.executable, str(program), kind, f"{{{port}}}", *given, *options)
 
 
 def wrk(connections: int, path: str = "/healthy", port: str = "open") -> tuple[str, ...]:
@@ -180,37 +125,16 @@ class SlowApp(App):
         super()._answer(connection)  # type: ignore[arg-type]
 
 
-def need_files() -> None:
-    """Go on only if attackers may open as many files as they hold connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = hard == resource.RLIM_INFINITY or hard > CALLERS + 200
-    require(enough, f"the limit of open files is {hard}", f"raise it above {CALLERS + 200}")
-
-
-def footprint(pid: int) -> Footprint:
-    """Measure a process: what is resident counts, since a limit of address space would count what is not."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    rss, peak = (int(status[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-    return Footprint(rss, peak, len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - counted, not walked
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return how much CPU a process has used, to a hundredth of a second."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 @contextlib.contextmanager
 def attacking(sidecar: Sidecar, attack: Attack) -> Iterator[list[subprocess.Popen[str]]]:
     """Attack while the context lasts; attackers also end by themselves."""
-    need_files()
+    need_files(CALLERS + 200)
     ports = {"open": str(sidecar.open_port), "admin": str(sidecar.admin_port)}
     with contextlib.ExitStack() as stack:
         processes = []
-        gently = [find("nice", "coreutils"), "-n", NICE]
         for program, *arguments in attack.commands:
             found = find(program, program) if program == "wrk" else program
-            command = [*gently, found, *[text.format(**ports) for text in arguments]]
+            command = [*leftover_cores(), found, *[text.format(**ports) for text in arguments]]
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
@@ -225,7 +149,7 @@ def endure(sidecar: Sidecar, attack: Attack) -> Figures:
     pid = sidecar.process.pid
     eventually(sidecar.ask, lambda outcome: outcome.code == 200)
     sidecar.metrics()
-    before = footprint(pid)
+    before, waited, dropped = footprint(pid), seconds_without_core(pid), dropped_callers()
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
         witnesses = {
@@ -241,7 +165,9 @@ def endure(sidecar: Sidecar, attack: Attack) -> Figures:
         attackers = [" ".join(process.communicate(timeout=BOUND_SECONDS)[0].split()) for process in processes]
         verdicts = {source: prober.end() for source, prober in witnesses.items()}
         seconds = time.monotonic() - began
-    figures = Figures(verdicts, seconds, cpu, before, during._replace(peak_mib=footprint(pid).peak_mib), attackers)
+    during = during._replace(peak_mib=footprint(pid).peak_mib)
+    waited, dropped = seconds_without_core(pid) - waited, dropped_callers() - dropped
+    figures = Figures(verdicts, seconds, cpu, waited, dropped, before, during, attackers)
     print(f"\nFIGURES {attack.name}: {figures}")
     return figures
 
@@ -277,7 +203,8 @@ def besieged(attack: Attack, directory: Path) -> Iterator[Siege]:
         flags = [flag.format(app=app.port) for flag in attack.flags]
         environment = {name: value.replace("{app}", str(app.port)) for name, value in attack.environment.items()}
         probe = () if environment else ("--probe", f"/healthy=http://127.0.0.1:{app.port}/healthy")
-        sidecar = stack.enter_context(spawn(*ANYWHERE, *probe, *flags, environment=environment, prefix=attack.prefix()))
+        prefix = [*stack.enter_context(memory_limit(PEAK_MIB)), find("prlimit", "util-linux"), f"--nofile={FILES}:{FILES}"]
+        sidecar = stack.enter_context(spawn(*ANYWHERE, *probe, *flags, environment=environment, prefix=prefix))
         figures = endure(sidecar.started(), attack)
         asked = Counter(line.split("|")[1].split()[1] for line in app.seen()) if isinstance(app, Nginx) else Counter[str]()
         yield Siege(attack, sidecar, figures, asked)

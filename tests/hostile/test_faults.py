@@ -24,22 +24,9 @@ from tests.e2e.apps import Nginx, any_free_port
 from tests.e2e.conftest import find
 from tests.e2e.sidecar import ANYWHERE, BOUND_SECONDS, Sidecar, eventually, refusing_port, spawn
 
-from .load import (
-    ATTACKER,
-    ELSEWHERE,
-    GROWTH_MIB,
-    IN_TIME_SECONDS,
-    PEAK_MIB,
-    SCRAPER,
-    Attack,
-    Prober,
-    SlowApp,
-    attacking,
-    cpu_seconds,
-    footprint,
-    probing,
-    wrk,
-)
+from .footprint import cpu_seconds, footprint
+from .load import GROWTH_MIB, PEAK_MIB, Attack, SlowApp, attacking, wrk
+from .witness import ATTACKER, ELSEWHERE, IN_TIME_SECONDS, SCRAPER, Prober, probing
 
 pytestmark = pytest.mark.e2e
 
