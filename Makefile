@@ -66,7 +66,7 @@ bench-quick: bench-install ## a small part of that, printed only
 	$(BIN)/python bench/costs.py --quick
 
 bench-install: setup
-	sh .ci/install.sh nginx:nginx-light wrk:wrk curl:curl
+	sh .ci/install.sh nginx:nginx-light wrk:wrk curl:curl podman:podman buildah:buildah runc:runc mmdebstrap:mmdebstrap
 	-$(PIP) install --require-hashes --requirement requirements-bench.txt
 
 build: setup ## the wheel, and a try of it in an empty environment

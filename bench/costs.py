@@ -8,6 +8,7 @@ from pathlib import Path
 
 from axes import FULL, QUICK, Bench, say
 from contestants import gather
+from image import image_costs
 from page import page
 from servers import serving_web
 
@@ -26,7 +27,9 @@ def main() -> None:
         say("kinds")
         kinds = subprocess.run([sys.executable, KINDS, "--starts", starts], stdout=subprocess.PIPE, text=True, check=True).stdout
         bench.all()
-        text = page(bench, kinds)
+        say("image")
+        image = image_costs(bench.prober, web.http, int(starts))
+        text = page(bench, kinds, image)
     if arguments.page:
         arguments.page.write_text(text)
         print(f"wrote {arguments.page}")

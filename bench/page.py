@@ -22,8 +22,8 @@ Column = tuple[str, Callable[[str], float], int]
 """Its head, its figure by contestant, the digits after the point."""
 
 
-def page(bench: Bench, kinds: str) -> str:
-    """Return the whole page; `kinds` is what bench/kinds.py printed."""
+def page(bench: Bench, kinds: str, image: str) -> str:
+    """Return the whole page; `kinds` is what bench/kinds.py printed, `image` the section of bench/image.py."""
     figures, plan = bench.figures, bench.plan
     forwarders = list(bench.field.contestants)
     limited = not math.isnan(figures.median(OURS, "start_0.1_took"))
@@ -45,6 +45,7 @@ def page(bench: Bench, kinds: str) -> str:
         storm_table=_table([DIRECT, *forwarders], _storm(figures)),
         python=figures.median("Python", "size"),
         sizes=_table([*forwarders, CURL], [("size", functools.partial(_figure, figures.median, "size", 1), 1)]),
+        image=image,
         kinds=textwrap.indent(kinds.strip(), "    "),
         run="\n".join(_run(bench)),
     )  # fmt: skip
