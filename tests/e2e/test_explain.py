@@ -31,8 +31,8 @@ LAXER = {name for name, (_, by_check) in OTHERWISE.items() if by_check} | {
     "Content-Length that is no number: 99999999999999999999"
 }
 """Rows of which Go's parser and ours make different things; to the last one's length the body of ours breaks off."""
-RACES = {"closed before the request is read", "https with a client certificate demanded"}
-"""Rows whose app closes with bytes unread: whether a FIN or a RST comes first is decided anew each time."""
+RACES = {"closed before the request is read", "https handshake reset", "https with a client certificate demanded"}
+"""Rows whose app closes at once or with bytes unread: whether FIN or RST, connect or write is first, is decided each time."""
 
 
 def written(verdict: str, detail: str) -> str:
