@@ -9,9 +9,10 @@ import ssl
 
 from healthproxy.probe import Outcome, ProbeError, Reason
 
-_UNREACHABLE = frozenset(
-    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
-)
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}) | {
+    errno.EAFNOSUPPORT,  # no IPv6 on this machine
+    errno.EINVAL,  # a link-local address without its zone
+}
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What the system says when it has no more descriptors or memory for us; no fault of the app's."""
 _NO_SOCKET = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EPROTOTYPE})

@@ -29,7 +29,8 @@ _STREAM = 1
 _SERVING = 1
 _HEALTH = {0: "UNKNOWN", _SERVING: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _UNKNOWN, _NOT_FOUND, _UNIMPLEMENTED = 2, 5, 12
-_NUMBER = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
+NUMBER = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
+"""What a `grpc-status` must be."""
 _CODES = (
     "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED "
     "FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
@@ -126,7 +127,7 @@ class HealthCheck:
 
     def _judge(self) -> Outcome:
         status = self._headers.get("grpc-status", "")
-        if not _NUMBER.fullmatch(status):
+        if not NUMBER.fullmatch(status):
             raise ProbeError(Reason.PROTOCOL, "app's gRPC answer has no status")
         code = int(status)
         if code == _UNIMPLEMENTED:

@@ -111,11 +111,11 @@ class _ProbeMetrics:
         self._counts[outcome.reason].inc()
         if outcome.code is not None and outcome.code <= MAX_CODE:
             self._code(outcome.code).inc()
+        self._last_request = time.time()
         result = outcome.result
         if result is Result.UNKNOWN:
             return  # says nothing about the app
         self._durations[result].observe(outcome.duration)
-        self._last_request = time.time()
         if result is Result.FAILURE:
             self._failures += 1
             return

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import time
 from collections.abc import Callable
 
 _READ_A_TURN = 16
+_TURN_SECONDS = 0.002  # a page of the admin port may take longer by itself: then nobody is read with it
 
 
 class Readers:
@@ -41,11 +43,14 @@ class Readers:
         self._epoll.unregister(number)
 
     def read(self) -> None:
-        """Read those who are ready; the rest in the next turn of the loop."""
+        """Read those who are ready, for as long as a turn of the loop may take; the rest is told again in the next."""
+        end = time.monotonic() + _TURN_SECONDS
         for number, _ in self._epoll.poll(0, _READ_A_TURN):
             read = self._reads.get(number)
             if read is not None:  # one before it in this turn may have ended it
                 read()
+            if time.monotonic() >= end:
+                return
 
 
 class Deadlines:

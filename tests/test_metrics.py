@@ -148,6 +148,11 @@ def test_a_fault_of_our_own_is_counted_and_says_nothing_about_the_app(metrics):
     assert sample(metrics, "probe_consecutive_failures", probe="/healthy") == 0
 
 
+def test_a_fault_of_our_own_shows_that_somebody_asks(metrics):
+    metrics.observe(PROBE, Outcome(Reason.INTERNAL, ""))
+    assert sample(metrics, "probe_last_request_timestamp_seconds", probe="/healthy")
+
+
 def test_failures_in_a_row_are_counted_and_a_success_ends_the_row(metrics):
     seen = []
     for reason in (Reason.STATUS, Reason.TIMEOUT, Reason.OK, Reason.REFUSED):

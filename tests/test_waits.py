@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import socket
+import time
 from collections.abc import Iterator
 
 from healthproxy.waits import Deadlines, Readers, is_readable
@@ -45,6 +46,24 @@ async def test_each_is_read_when_it_has_bytes_or_has_ended_and_no_other_is():
 
 def receive(sock: socket.socket, number: int, heard: list[tuple[int, bytes]]) -> None:
     heard.append((number, sock.recv(10)))
+
+
+async def test_who_takes_long_to_serve_leaves_the_others_to_the_next_turn():
+    served: list[int] = []
+
+    def serve(near: socket.socket, number: int) -> None:
+        near.recv(10)
+        served.append(number)
+        time.sleep(0.003)  # as a page of the admin port
+
+    with pairs(3) as sockets, watched() as readers:
+        for number, (near, far) in enumerate(sockets):
+            readers.add(near.fileno(), functools.partial(serve, near, number))
+            far.send(b"hello")
+        for turn in range(1, 4):
+            readers.read()
+            assert len(served) == turn
+    assert set(served) == {0, 1, 2}
 
 
 async def test_one_that_is_left_alone_is_not_read_though_it_has_bytes():

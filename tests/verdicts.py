@@ -207,6 +207,10 @@ def _redirects() -> Iterator[Row]:
     for status in (300, 304, 305, 306, 399):
         away = redirect("/there", status, SECRET)
         yield Row(f"{status} with a Location is no redirect", on(away), "warning", status, FOLLOW)
+    for name, lines in (("two Locations, to the first", ("/there", "/nowhere")), ("a folded Location", ("\r\n /there",))):
+        fields = [f"Location: {line}" for line in lines]
+        start = head(*fields, "Content-Length: 0", status="HTTP/1.1 302 Found")
+        yield Row(f"redirect with {name}", on(by_path({"/healthy": raw(start), "/there": OK})), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("http://{origin}/there"), "/there": OK})
     yield Row("redirect to an absolute Location of the same origin", on(here), "success", 200, FOLLOW)
     here = by_path({"/healthy": redirect("//{origin}/there"), "/there": OK})

@@ -56,8 +56,14 @@ def connect(endpoint: Endpoint, deadline: float, steps: Steps) -> Iterator[Conne
     """Connect to the first address that accepts, or raise what the first one said, as Go does; ends with FIN."""
     errors = []
     for address in _addresses(endpoint, deadline, steps):
-        with _new_socket(endpoint, address) as sock:
-            steps.begin("connect", address if isinstance(address, str) else join_host_port(*address))
+        steps.begin("connect", address if isinstance(address, str) else join_host_port(*address))
+        try:
+            sock = _new_socket(endpoint, address)
+        except OSError as error:  # no IPv6 on this machine
+            steps.fail(error)
+            errors.append(error)
+            continue
+        with sock:
             try:
                 sock.settimeout(_left(deadline))
                 _connect(sock, address, deadline)

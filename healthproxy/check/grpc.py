@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from healthproxy.check.connection import connect
 from healthproxy.check.steps import Steps
-from healthproxy.grpc_health import HealthCheck
+from healthproxy.grpc_health import NUMBER, HealthCheck
 from healthproxy.probe import GRPC, Caller, Outcome
 
 
@@ -38,5 +38,5 @@ class _Call(HealthCheck):
             self._told = True
             steps.begin("answer")
         status = self._headers.get("grpc-status", "")
-        if status.lstrip("+-").isdecimal():
+        if NUMBER.fullmatch(status):
             steps.answer(int(status), unquote(self._headers.get("grpc-message", "")))

@@ -31,7 +31,8 @@ def ask_http(action: HTTPGet, caller: Caller, deadline: float, steps: Steps) -> 
             reader = _Reader(_Incoming(connection, steps))
             answer = _read_head(reader, steps)
             # The parser decodes headers as Latin-1; what the app sent is bytes.
-            location = answer.getheader("Location", "").encode("latin-1").decode(errors="surrogateescape")
+            first = (answer.headers.get_all("Location") or [""])[0]
+            location = _FOLD.sub(" ", first).strip(" \t").encode("latin-1").decode(errors="surrogateescape")
             steps.answer(answer.status, location)
             steps.end(f"{answer.status}, Location: {location}" if location else str(answer.status))
             following = kubelet.next_request(request, answer.status, location)
@@ -86,6 +87,9 @@ class _Reader(io.BufferedReader):
 
     def close(self) -> None:
         pass
+
+    def flush(self) -> None:
+        pass  # an answer that the garbage collector ends later than its reader would complain that this is closed
 
 
 def _read_head(reader: _Reader, steps: Steps) -> http.client.HTTPResponse:

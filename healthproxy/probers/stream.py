@@ -60,13 +60,13 @@ async def refuses(endpoint: Endpoint, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
             for address in await _addresses(endpoint):
-                with _new_socket(address) as sock:
-                    try:
+                try:
+                    with _new_socket(address) as sock:
                         await _connect(sock, address, b"")
-                    except OSError as error:
-                        if is_gone(error):
-                            continue
-                        raise
+                except OSError as error:
+                    if is_gone(error):
+                        continue
+                    raise
                 return False
     except (OSError, UnicodeError):  # a timeout is an OSError, too
         return False
