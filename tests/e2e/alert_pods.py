@@ -26,7 +26,7 @@ PODS: dict[str, dict[str, float]] = {
     "fails": SELDOM,
     "starts": SELDOM,
     "slow": SELDOM,
-    "late": {"periodSeconds": 0.05, "failureThreshold": 1},
+    "late": {"periodSeconds": 0.5, "failureThreshold": 1},
     "left": OFTEN,
     "forgotten": OFTEN,
     "scanned": SELDOM,
