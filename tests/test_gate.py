@@ -225,7 +225,8 @@ async def in_a_row_of_flights(scene: Scene, caller: Caller = CALLER) -> None:
     """Let one flight land that found the app sick, and the next one start."""
     scene.gate.ask(caller, lambda _: None)
     await scene.answer(SICK)
-    await asyncio.sleep(2 * scene.min_interval)
+    while scene.gate._fresh():
+        await asyncio.sleep(0)
     scene.gate.ask(caller, scene.answers.append)
 
 
